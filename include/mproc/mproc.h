@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC_MPROC_H
+#define MPROC_MPROC_H
+
+/*
+ * Everything that mproc offers
+ */
+
+#include <mproc/common.h>
+#include <mproc/cpu.h>
+#include <mproc/error.h>
+#include <mproc/event.h>
+#include <mproc/future.h>
+#include <mproc/mutex.h>
+#include <mproc/pack.h>
+#include <mproc/pool.h>
+#include <mproc/queue.h>
+#include <mproc/segment.h>
+#include <mproc/task.h>
+
+#endif /* MPROC_MPROC_H */

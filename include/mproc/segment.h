@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC_SEGMENT_H
+#define MPROC_SEGMENT_H
+
+/*
+ * Segments: shared memory that is the home of everything else
+ *
+ * Locks, values, arrays, queues and pools live in a segment and are found by
+ * name in its catalogue. A segment is anonymous (shared by inheritance) or has
+ * a name, which is the file mproc.NAME in MPROC_DIR, by default /dev/shm. All
+ * its memory is allocated when it is made: a full filesystem is an error of
+ * mproc_segment_create(), never a SIGBUS later. Where a call takes a segment,
+ * NULL means the default segment: an anonymous one, made by the first call that
+ * needs it and shared with children forked after that.
+ *
+ * Unless a function says otherwise:
+ *
+ *	Threads		any number may use one handle at the same time
+ *	Fork		inherited handles work in the child: its first call attaches it
+ *	Signals		not safe in a signal handler
+ *	Killed		a process killed inside a call leaves no half-made segment and
+ *			no half-made object; the last one out is cleaned up after by
+ *			whoever comes next to the name, or by shmtool gc
+ *	Errors		a negative errno; the call then has had no effect and
+ *			has not touched its return parameters
+ */
+
+#include <mproc/common.h>
+
+MPROC_BEGIN_DECLS
+
+typedef struct mproc_segment mproc_segment;
+
+/* Bytes in the longest name of a segment, its NUL not counted. */
+#define MPROC_SEGMENT_NAME_MAX 200
+
+enum mproc_segment_flags {
+	MPROC_SEGMENT_PERSISTENT = 1, /* the name outlives the last process */
+	MPROC_SEGMENT_DUMP = 2,       /* let core files contain the segment */
+};
+
+/* Zero in any field asks for the default. */
+struct mproc_segment_opts {
+	size_t size;        /* of this struct, set by MPROC_SEGMENT_OPTS() */
+	uint64_t bytes;     /* of the segment; default 16 MiB */
+	uint64_t bytes_max; /* address space it may grow into; default: bytes */
+	uint32_t mode;      /* permission bits of a named segment; default 0600 */
+	uint32_t processes; /* attached at the same time; default 64, at most 4,096 */
+	uint32_t threads;   /* of all processes; default 256, at most 16,383 */
+	uint32_t objects;   /* in the catalogue; default 512, at most 65,536 */
+	uint32_t flags;     /* of enum mproc_segment_flags */
+};
+
+/* MPROC_SEGMENT_OPTS(.bytes = 1 << 20); C only, evaluates to a pointer. */
+#define MPROC_SEGMENT_OPTS(...) \
+	(&(const struct mproc_segment_opts){ .size = sizeof(struct mproc_segment_opts), \
+					     __VA_ARGS__ })
+
+/**
+ * mproc_segment_create() - make a segment
+ * @ret:	the new handle
+ * @name:	1 to MPROC_SEGMENT_NAME_MAX bytes without a slash, not starting
+ *		with a dot, or NULL for an anonymous segment
+ * @opts:	options, or NULL for the defaults
+ *
+ * The name appears when the segment is complete: nobody can open half of one. A
+ * name whose processes are all gone, unless persistent, counts as free.
+ *
+ * Return: 0, or -EEXIST if @name is in use, -EINVAL if the name or an option is
+ * out of range, -E2BIG if @opts uses a field this library does not know, -ENOSPC
+ * if the filesystem has no room, -ENOMEM if the memory cgroup or the address
+ * space has none, -EPERM if the name belongs to another user's file, -ENOTSUP if
+ * file locks are no proof of life on this filesystem, -EMFILE if this process
+ * has 64 segments already, -EBUSY if a process that stands still is in the middle
+ * of opening or removing a leftover of that name, or what open(2), fallocate(2)
+ * and mmap(2) report.
+ */
+MPROC_API MPROC_MUST int mproc_segment_create(mproc_segment **ret, const char *name,
+					      const struct mproc_segment_opts *opts);
+
+/**
+ * mproc_segment_open() - attach to a named segment
+ * @ret:	the handle; a second open in one process shares the mapping
+ * @name:	its name
+ *
+ * Return: 0, or -ENOENT if there is none (or only one whose processes are all
+ * gone and which is not persistent), -EPERM if it belongs to another user or is
+ * writable by others than its owner asked for, -EPROTO if it is not a segment or
+ * of another layout, word size or byte order (the text names both sides),
+ * -EBADMSG if its header is impossible, -EUSERS if no process slot is free, and
+ * as mproc_segment_create().
+ */
+MPROC_API MPROC_MUST int mproc_segment_open(mproc_segment **ret, const char *name);
+
+/**
+ * mproc_segment_open_or_create() - attach to a named segment, or make it
+ * @ret:	the handle
+ * @name:	its name
+ * @opts:	options for a new one, or NULL for the defaults
+ *
+ * Of two processes that call it at the same time one creates and both attach.
+ *
+ * Return: 1 if it was created, 0 if it was there, or a negative errno as the two
+ * calls above.
+ */
+MPROC_API MPROC_MUST int mproc_segment_open_or_create(mproc_segment **ret, const char *name,
+						      const struct mproc_segment_opts *opts);
+
+/**
+ * mproc_segment_close() - give up this process's handle
+ * @segment:	handle, or NULL
+ *
+ * The mapping goes with the last handle of the process; no other thread may be
+ * inside a call on the segment then. The last process out removes the name,
+ * unless the segment is persistent. A program that ends without this call is
+ * cleaned up after all the same.
+ *
+ * Return: NULL.
+ */
+MPROC_API mproc_segment *mproc_segment_close(mproc_segment *segment);
+
+/**
+ * mproc_segment_unlink() - remove the name of a segment
+ * @name:	its name
+ *
+ * Processes that are attached keep the memory.
+ *
+ * Return: 0, or -ENOENT, -EINVAL, -EPERM if it is another user's, -EPROTO if it is
+ * no file, -EBUSY if a process that stands still is just opening it, or what
+ * unlink(2) reports.
+ */
+MPROC_API MPROC_MUST int mproc_segment_unlink(const char *name);
+
+/**
+ * mproc_segment_gc() - remove the name of a segment whose processes are all gone
+ * @name:	its name, or NULL: temporary names that creators who were killed have
+ *		left in MPROC_DIR where files cannot be without a name
+ *
+ * Who creates or opens a segment does it as well; this is for names that nobody
+ * comes upon any more.
+ *
+ * Return: 1 if it was removed (NULL: how many), 0 if it is in use or persistent,
+ * -ENOENT, -EINVAL, -EPERM if it is another user's, -EPROTO if it is no segment,
+ * -EBUSY if a process that stands still is just opening it, or what unlink(2)
+ * reports.
+ */
+MPROC_API MPROC_MUST int mproc_segment_gc(const char *name);
+
+/**
+ * mproc_segment_default() - the default segment
+ * @ret:	its handle, which needs no close
+ *
+ * Return: 0, or as mproc_segment_create().
+ */
+MPROC_API MPROC_MUST int mproc_segment_default(mproc_segment **ret);
+
+/**
+ * mproc_segment_object() - find or construct memory of the user's own, by name
+ * @ret:	its address, aligned to 64 bytes
+ * @segment:	segment, or NULL for the default one
+ * @name:	1 to 63 bytes
+ * @len:	bytes; must be the same for all who name it
+ * @init:	called once, on zeroed memory, before anybody can find the
+ *		object: where in-place types are initialised; or NULL
+ * @arg:	handed to @init
+ *
+ * Whoever asks for the name meanwhile waits for the end of @init, or of its process.
+ * So @init may make and find other objects, but not wait for one that waits for it.
+ * A process killed inside @init leaves nothing behind.
+ *
+ * Return: 1 if it was constructed, 0 if it was there, or -EINVAL for a bad name
+ * or a length of 0, -EEXIST if the name is that of another kind of object or of
+ * another length, -ENOSPC if the segment or its catalogue is full, -EDEADLK if @init
+ * asks for its own object, -ENOTCONN if this process cannot attach, -EUSERS, or what
+ * @init returned if that is negative.
+ */
+MPROC_API MPROC_MUST int mproc_segment_object(void **ret, mproc_segment *segment, const char *name,
+					      size_t len, int (*init)(void *object, void *arg),
+					      void *arg);
+
+/**
+ * mproc_segment_name() - the name it was made with
+ * @segment:	handle
+ *
+ * Return: the name, "" if anonymous; valid as long as the handle.
+ */
+MPROC_API const char *mproc_segment_name(const mproc_segment *segment);
+
+/**
+ * mproc_after_fork() - attach a forked child to what it inherited, now
+ *
+ * The first use does it as well. For programs that are about to drop privileges
+ * or to close all their descriptors.
+ *
+ * Return: 0, or the first error of an attach (the others are tried all the same).
+ */
+MPROC_API MPROC_MUST int mproc_after_fork(void);
+
+MPROC_END_DECLS
+
+#endif /* MPROC_SEGMENT_H */

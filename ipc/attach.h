@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC__ATTACH_H
+#define MPROC__ATTACH_H
+
+/*
+ * Where am I, and who am I there: attached ranges, and each thread's identity
+ *
+ * A range is the memory of one segment in this process. Its registry names the
+ * processes and threads that take part. mproc__self() finds, from the address
+ * of any object, the range it lies in and the calling thread's record there,
+ * attaching the process or the thread on their first call.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ipc/participant_layout.h"
+
+#define MPROC__RANGES_MAX 64u
+
+struct mproc__range {
+	_Atomic(uintptr_t) base; /* 0: this entry is free; published last, withdrawn first */
+	_Atomic(size_t) size;    /* bytes of address space, the reservation included */
+	struct mproc__registry *reg;
+	struct mproc__proc *procs;
+	struct mproc__thread *threads;
+	uint32_t n_procs; /* checked copies */
+	uint32_t n_threads;
+	uint32_t index;  /* of this entry */
+	_Atomic(int) fd; /* of the segment; may be closed under us by closefrom(3) */
+	dev_t dev;
+	ino_t ino;
+	bool named;     /* fork hands over its slot, so that a daemon keeps its name */
+	char path[512]; /* of the file, "" if anonymous */
+	void *owner;    /* the segment's handle, for shm/ alone */
+};
+
+/* What a thread is in one range; private to the process, gone after fork. */
+struct mproc__self {
+	uintptr_t base;
+	_Atomic(size_t) size; /* 0: not attached here */
+	uint64_t word;        /* owner word without flags */
+	struct mproc__thread *rec;
+	struct mproc__range *range;
+	uint32_t proc;    /* slot of the process */
+	uint32_t n_holds; /* notes in the record's holds[], which are kept dense */
+	uint32_t n_acts;
+	uint32_t fence; /* this process cannot be reached by membarrier(2) */
+	uint32_t polls; /* budget of the last waits, adapted */
+	uint32_t n_waits;
+};
+
+struct mproc__identity {
+	struct mproc__self at[MPROC__RANGES_MAX];
+};
+
+extern _Thread_local struct mproc__identity *mproc__identity
+	__attribute__((__tls_model__("initial-exec")));
+
+/* The same when the fast path misses. */
+struct mproc__self *mproc__self_slow(const void *object, const char *what);
+
+/* Who the calling thread is where @object lies, or NULL: ask mproc__self(). */
+static inline struct mproc__self *mproc__self_quick(const void *object)
+{
+	struct mproc__self *me = &mproc__identity->at[0];
+
+	if ((uintptr_t)object - me->base < atomic_load_explicit(&me->size, memory_order_relaxed))
+		return me;
+	return NULL;
+}
+
+/*
+ * Who the calling thread is where @object lies.
+ * @what:	for the text: "mutex lock"
+ *
+ * Return: NULL with a text if the object lies in no attached range, or the
+ * process or thread cannot attach; mproc__self_error() then is the code.
+ */
+static inline struct mproc__self *mproc__self(const void *object, const char *what)
+{
+	struct mproc__self *me = mproc__self_quick(object);
+
+	return me ? me : mproc__self_slow(object, what);
+}
+
+/* The code of this thread's last failed mproc__self(): -ENOTCONN, -EUSERS, … */
+int mproc__self_error(void);
+
+/* What the end of a thread does: its records go back, its locks pass on as inherited. */
+void mproc__self_end(void);
+
+static inline uint64_t mproc__self_off(const struct mproc__self *me, const void *object)
+{
+	return (uint64_t)((uintptr_t)object - me->base);
+}
+
+/* The address of @off in the range, or NULL if [off, off + len) is not inside. */
+static inline void *mproc__range_at(const struct mproc__range *range, uint64_t off, uint64_t len)
+{
+	size_t size = atomic_load_explicit(&range->size, memory_order_relaxed);
+
+	if (len > size || off > size - len)
+		return NULL;
+	return (void *)(atomic_load_explicit(&range->base, memory_order_relaxed) + (uintptr_t)off);
+}
+
+/* Lay out a registry in zeroed memory of mproc__registry_size() bytes. */
+void mproc__registry_init(struct mproc__registry *reg, uint32_t n_procs, uint32_t n_threads);
+
+/*
+ * Enter a mapped segment into the table and attach the process.
+ * @base, @size:	the mapping, reservation included
+ * @reg:		its registry; @reg_room bytes may belong to it
+ * @fd:			descriptor of the segment, owned by the range from here on
+ * @path:		where it can be opened again, or NULL if it has no name
+ * @owner:		the segment's handle: reaping in a slot that is taken over
+ *			calls the rooms, which find it as range->owner
+ *
+ * The caller holds the fork lock. @ret is written before the process attaches, for
+ * the same reason, and is NULL again after a failure.
+ *
+ * Return: 0, or -EUSERS if no process slot is free, -ENOMEM, -EMFILE if the
+ * table is full, -EBADMSG if the registry is impossible, -ENOTSUP if file
+ * locks are no proof of life here, or what open(2), fcntl(2) and mmap(2)
+ * report. The descriptor then is still the caller's.
+ */
+int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
+		     struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path,
+		     void *owner);
+
+/*
+ * Leave: give back the records of all threads of this process and its slot,
+ * forget every thread's cached identity, close the descriptor. The mapping
+ * stays, for the caller to unmap. The caller holds the fork lock.
+ */
+void mproc__range_remove(struct mproc__range *range);
+
+/* The range that holds [addr, addr + 1), or NULL. */
+struct mproc__range *mproc__range_find(const void *addr);
+
+/*
+ * The range of the file, or NULL: one mapping per segment and process. The caller
+ * holds the fork lock.
+ */
+struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino);
+
+/*
+ * A private description of the range's file, never shared with anybody.
+ * @what:	for the text, or NULL for none: the caller can do without
+ *
+ * Return: a descriptor, or -ENOTCONN.
+ */
+int mproc__range_reopen(struct mproc__range *range, const char *what);
+
+/* The slot this process attached with, or -1. */
+int mproc__range_slot(const struct mproc__range *range);
+
+/*
+ * The process's own fork lock: taken by fork(2) itself and by every slow path. A
+ * thread that holds it cannot be cancelled.
+ */
+void mproc__fork_lock(void);
+void mproc__fork_unlock(void);
+
+/* Attach this process to all inherited ranges now rather than on first use. */
+int mproc__range_attach_all(void);
+
+/*
+ * A participant of its own within this process, for tests: it has a slot and a
+ * thread record, and a thread that acts as it is it until it stops.
+ * mproc__identity_kill() drops its kernel lock and nothing else, as SIGKILL does.
+ */
+int mproc__identity_new(struct mproc__identity **ret, struct mproc__range *range);
+struct mproc__identity *mproc__identity_act(struct mproc__identity *identity);
+void mproc__identity_kill(struct mproc__identity *identity);
+
+#endif /* MPROC__ATTACH_H */

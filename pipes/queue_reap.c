@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Bounded queue of messages between processes: after the dead
+ *
+ * A queue's locks and cursors need nothing: the next owner of a lock finds the dead
+ * one himself. What has to be done is to save the blocks of long messages. One that
+ * a queued reference names is the queue's, yet its word may say that it is private
+ * to the dead, who put the message, or was about to get it: those are given to the
+ * segment before the arena takes back what was private to the dead.
+ *
+ * Only the dead themselves have ever queued a reference to a block that is private
+ * to them, so all there are stand between the cursors by now. Living getters go on
+ * meanwhile. The rings are read without their locks: what is read at a place counts
+ * if the head has not passed that place afterwards; if it has, the message was got,
+ * and whoever got it made the block his own before. Then the walk goes on at the
+ * new head, and it ends at the tail as it was at first: what comes later is not the
+ * dead's. A block is turned from "private to the dead" alone, so one that somebody
+ * seizes meanwhile is left to him.
+ *
+ * Repeated by another reaper all this does nothing more than was left to do.
+ */
+
+#include "ipc/wait.h"
+#include "pipes/queue.h"
+#include "shm/arena.h"
+#include "shm/catalogue_layout.h"
+
+/* Give the blocks of queued references that are private to slot @proc to the segment. */
+static void save_blocks(mproc_segment *segment, const struct mproc__queue_shared *s,
+			const struct mproc__queue_geometry *g, uint32_t proc)
+{
+	uint64_t tail = atomic_load_explicit(&s->put.cursor, memory_order_acquire);
+	uint64_t at = atomic_load_explicit(&s->get.cursor, memory_order_acquire);
+
+	/* Every turn goes on by a record, or to where a getter has gone on to. */
+	for (uint64_t turns = g->ring_size / 8 + 1; turns; turns--) {
+		uint64_t left = mproc__cursor_bytes(at, tail), block = 0, head;
+		struct mproc__queue_record rec;
+		bool possible;
+
+		if (!left || left > g->ring_size)
+			return; /* at the tail, or behind it */
+		possible = mproc__queue_record_at(g, s->ring, at, left, &rec);
+		if (possible && rec.kind == MPROC__QUEUE_REFERENCE)
+			block = mproc__queue_ring_load(s->ring, rec.at);
+		atomic_thread_fence(memory_order_acquire);
+		head = atomic_load_explicit(&s->get.cursor, memory_order_relaxed);
+		/* Not beyond us means at most a ring behind us, which is nearly all the way round.
+		 */
+		if (head != at && mproc__cursor_bytes(at, head) <= MPROC__CURSOR_BYTES / 2) {
+			at = head;
+			continue;
+		}
+		if (!possible)
+			return;
+		if (block)
+			(void)mproc__arena_disown(segment, proc, block);
+		at = rec.next;
+	}
+}
+
+static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t proc,
+		uint64_t generation)
+{
+	mproc_segment *segment = mproc__segment_of(range);
+	struct mproc__queue_geometry g;
+
+	(void)me;
+	(void)generation; /* who was in this slot before is dead as well */
+	if (!segment || !segment->catalogue || !segment->arena)
+		return 0;
+	for (uint32_t i = 0; i < segment->n_objects; i++) {
+		const struct mproc__entry *entry = &segment->catalogue->entries[i];
+		uint64_t off, len;
+		const void *mem;
+
+		if (mproc__entry_state(atomic_load_explicit(&entry->word, memory_order_acquire)) !=
+			    MPROC__ENTRY_LIVE ||
+		    atomic_load_explicit(&entry->kind, memory_order_relaxed) != MPROC__KIND_QUEUE)
+			continue;
+		off = atomic_load_explicit(&entry->off, memory_order_relaxed);
+		len = atomic_load_explicit(&entry->len, memory_order_relaxed);
+		mem = off % 128 ? NULL : mproc__segment_at(segment, off, len);
+		if (mem && mproc__queue_geometry_check(mem, len, &g) && g.msg_max > g.inline_max)
+			save_blocks(segment, mem, &g, proc);
+	}
+	return 0;
+}
+
+/* Somebody died inside a call: count him, and wake those whom he may have left asleep. */
+static int repair(struct mproc__range *range, struct mproc__self *me, uint64_t off,
+		  struct mproc__thread *rec)
+{
+	struct mproc__queue_shared *s = mproc__range_at(range, off, sizeof(*s));
+
+	(void)me;
+	(void)rec;
+	if (!s || off % 128 || s->layout != MPROC__QUEUE_LAYOUT)
+		return 0;
+	/* Counted twice if this reaper dies before the record is free: it is a bound. */
+	atomic_fetch_add_explicit(&s->n_died, 1, memory_order_relaxed);
+	mproc__wake_slow(&s->not_empty.sleepers, INT32_MAX);
+	mproc__wake_slow(&s->not_full.sleepers, INT32_MAX);
+	mproc__wake_slow(&s->put.lock.sleepers, INT32_MAX);
+	mproc__wake_slow(&s->get.lock.sleepers, INT32_MAX);
+	return 0;
+}
+
+const struct mproc__kind mproc__kind_queue = {
+	.id = MPROC__KIND_QUEUE,
+	.name = "queue",
+	.repair = repair,
+	.reap = reap,
+};

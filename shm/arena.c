@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Allocation inside a segment, with an owner on every block
+ *
+ * Why this structure. Two kinds of memory are wanted: many small blocks, soon and
+ * by many at a time, and runs of pages up to all there is. So the arena is pages;
+ * runs of them are large blocks (arena_runs.c), or slabs that are cut into small
+ * ones (arena_slabs.c). Each block has one 64-bit word, state, owner and
+ * generation, in a place that the block's user does not write to:
+ *
+ *	            alloc             publish
+ *	  FREE ------------> PRIVATE ---------> USED
+ *	    ^                 |   ^   adopt      |
+ *	    |      free,      |   '--------------|
+ *	    '-- owner's death-'------- free -----'
+ *
+ * Claim and owner are one word and one store, so at no instant is there a block
+ * that is nobody's and not free: killed before the store one has nothing, after it
+ * the block is PRIVATE to the dead, whose reaper finds it by looking. All that
+ * finds free blocks fast is a hint, made anew from the words (see there).
+ *
+ * A large block goes back in two steps, under the lock of the runs: its word turns
+ * FREEING, which settles who frees it, then its pages become part of a free run.
+ * Killed in between, the reaper does the second step.
+ *
+ * A word names its owner by slot and low bits of the process's generation. No slot
+ * is used again before its words are gone; the bits are there so that a word that
+ * was missed, or scribbled, is not taken for the next one's.
+ *
+ * Whose call it is. Before the CAS that changes a block's word nothing was
+ * written; the CAS names the block's generation, so one that comes late, from a
+ * thread that stood still while the block was freed and given to another, fails.
+ *
+ * Everybody may scribble over everything here. Geometry is checked once a call,
+ * indices where they are used, walks are as long as the arena at most; a block
+ * that is handed out lies inside the segment whatever the words say.
+ */
+
+#include "shm/arena.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "ipc/error.h"
+#include "ipc/kind_layout.h"
+#include "shm/arena_inside.h"
+
+#define SHARD_PAGES 256u /* a shard for each of these: its slabs may lie idle */
+
+int mproc__arena_open(mproc_segment *segment, const void *base)
+{
+	uint64_t at = (uint64_t)((uintptr_t)segment->arena - (uintptr_t)base);
+	struct mproc__arena_geometry g;
+
+	if (at > segment->size ||
+	    !mproc__arena_geometry_check(segment->arena, segment->size - at, segment->size, &g))
+		return mproc__fail(-EBADMSG, "arena: its geometry is impossible");
+	segment->arena_at = (struct mproc__arena_place){
+		.arena = segment->arena,
+		.pages = segment->arena->pages,
+		.data = (char *)(uintptr_t)base + g.off,
+		.off = g.off,
+		.what = mproc__what(MPROC__KIND_ARENA, at),
+		.n_pages = g.n_pages,
+		.n_pages_max = g.n_pages_max,
+		.n_shards = g.n_shards,
+	};
+	return 0;
+}
+
+/* A block, as it was at one instant. */
+struct block {
+	_Atomic(uint64_t) *word; /* the truth about it */
+	uint64_t value;          /* which was this */
+	uint64_t rel;            /* from page 0 */
+	uint64_t size;
+	uint32_t page; /* first of its run or slab */
+	uint32_t class;
+	bool small;
+};
+
+/* The small block that @rel lies in, of the slab at @page, whose word was @word. */
+static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_t rel,
+		       uint64_t word, struct block *ret)
+{
+	uint64_t first = (uint64_t)page * MPROC__ARENA_PAGE;
+	uint32_t class = mproc__arena_slab_class(word);
+	struct mproc__arena_table *table = mproc__arena_slab_table(v, page);
+	uint64_t i = (rel - first) >> (6 + class);
+
+	if (class >= MPROC__ARENA_CLASSES || !table || i >= mproc__arena_class_blocks(class))
+		return false;
+	ret->small = true;
+	ret->class = class;
+	ret->size = mproc__arena_class_size(class);
+	ret->rel = first + i * ret->size;
+	ret->word = &table->words[i];
+	ret->value = atomic_load_explicit(ret->word, memory_order_acquire);
+	/* The table was the slab's when we read it if the slab still is what it was. */
+	return mproc__arena_slab_give(mproc__arena_page_word(v, page) ^ word, 0) == 0;
+}
+
+/* The block, free or not, that @off lies in. Return: false if it is in none. */
+static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+{
+	uint64_t rel = off - v->at->off, n, word;
+	uint32_t page;
+
+	if (off < v->at->off || rel >= (uint64_t)v->at->n_pages * MPROC__ARENA_PAGE)
+		return false;
+	page = (uint32_t)(rel / MPROC__ARENA_PAGE);
+	word = mproc__arena_page_word(v, page);
+	if (mproc__arena_state(word) == MPROC__ARENA_PART) {
+		if (mproc__arena_count(word) > page)
+			return false;
+		page -= (uint32_t)mproc__arena_count(word);
+		word = mproc__arena_page_word(v, page);
+	}
+	ret->page = page;
+	switch (mproc__arena_state(word)) {
+	case MPROC__ARENA_SLAB:
+		return find_small(v, page, rel, word, ret);
+	case MPROC__ARENA_PRIVATE:
+	case MPROC__ARENA_USED:
+	case MPROC__ARENA_FREEING:
+		break;
+	default:
+		return false;
+	}
+	n = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
+	if (mproc__arena_generation(mproc__arena_page_word(v, page)) !=
+	    mproc__arena_generation(word))
+		return false;
+	ret->small = false;
+	ret->word = &v->at->pages[page].word;
+	ret->value = word;
+	ret->rel = (uint64_t)page * MPROC__ARENA_PAGE;
+	if (!n || n > v->at->n_pages - page || rel - ret->rel >= n * MPROC__ARENA_PAGE)
+		return false;
+	ret->size = n * MPROC__ARENA_PAGE;
+	return true;
+}
+
+/* The block that begins at @off. */
+static bool find_first(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+{
+	return find(v, off, ret) && ret->rel == off - v->at->off;
+}
+
+static bool in_use(uint64_t word)
+{
+	return mproc__arena_state(word) == MPROC__ARENA_PRIVATE ||
+	       mproc__arena_state(word) == MPROC__ARENA_USED;
+}
+
+/* May the caller free it? */
+static bool is_ours(const struct mproc__arena_view *v, uint64_t word)
+{
+	return mproc__arena_state(word) == MPROC__ARENA_USED ||
+	       (mproc__arena_state(word) == MPROC__ARENA_PRIVATE &&
+		(word & MPROC__ARENA_OWNER_MASK) == v->owner);
+}
+
+/* Turn a block's word, once. The generation stays. */
+static bool turn(const struct block *b, uint64_t owner, uint32_t state)
+{
+	uint64_t was = b->value;
+
+	/* Its user's writes stand before; and who frees looks at the slab afterwards. */
+	return atomic_compare_exchange_strong_explicit(
+		b->word, &was, mproc__arena_word(mproc__arena_generation(was), owner, state),
+		memory_order_seq_cst, memory_order_relaxed);
+}
+
+static int stale(const char *what, uint64_t off)
+{
+	return mproc__fail(-ESTALE, "%s: no block of this process at offset %" PRIu64, what, off);
+}
+
+/* Bytes of the largest block that could be had at once. */
+static uint64_t largest_free(const struct mproc__arena_view *v)
+{
+	struct mproc__arena_blocks blocks;
+	struct mproc__arena_run run;
+	uint64_t largest = 0, size;
+
+	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
+		size = 0;
+		if (!mproc__arena_run_at(v, page, &run)) {
+			run.n_pages = 1;
+		} else if (run.state == MPROC__ARENA_FREE) {
+			size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
+		} else if (run.state == MPROC__ARENA_SLAB) {
+			mproc__arena_blocks_look(mproc__arena_table_at(v, run.table), run.class,
+						 &blocks);
+			size = blocks.n_free ? mproc__arena_class_size(run.class) : 0;
+		}
+		if (size > largest)
+			largest = size;
+	}
+	return largest;
+}
+
+static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t *ret_rel)
+{
+	uint32_t page;
+	int r;
+
+	if (len <= MPROC__ARENA_SMALL_MAX) {
+		r = mproc__arena_small_alloc(v, mproc__arena_class_of(len), ret_rel);
+		if (r != -ENOSPC)
+			return r;
+		/* No room for a slab: a page is better than nothing. */
+	}
+	if (len > (uint64_t)v->at->n_pages * MPROC__ARENA_PAGE)
+		return -ENOSPC;
+	r = mproc__arena_runs_lock(v);
+	if (r < 0)
+		return r;
+	r = mproc__arena_runs_alloc(v, len ? (len + MPROC__ARENA_PAGE - 1) / MPROC__ARENA_PAGE : 1,
+				    &page);
+	mproc__arena_runs_unlock(v);
+	if (r == 0)
+		*ret_rel = (uint64_t)page * MPROC__ARENA_PAGE;
+	return r;
+}
+
+int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t len, bool zero,
+		       uint64_t *ret_off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	uint64_t rel, outer, largest;
+	char want[24], have[24];
+	struct block b;
+	int r;
+
+	outer = mproc__act_begin(me, v.at->what);
+	r = alloc_once(&v, len, &rel);
+	if (__builtin_expect(r == -ENOSPC, 0) &&
+	    len <= (uint64_t)v.at->n_pages * MPROC__ARENA_PAGE) {
+		/* What this cannot reap stays where it is: no reason not to look again. */
+		(void)mproc__reap_all(segment->range);
+		r = mproc__arena_gather(&v);
+		if (r == 0)
+			r = alloc_once(&v, len, &rel);
+	}
+	mproc__act_end(me, outer);
+	if (__builtin_expect(r == -ENOSPC, 0)) {
+		largest = largest_free(&v);
+		mproc__fail(r, "alloc: %s (%" PRIu64 " B) wanted, the largest free block has %s",
+			    mproc__size_text(want, len), len, mproc__size_text(have, largest));
+	}
+	if (r < 0)
+		return r;
+	if (zero && find(&v, v.at->off + rel, &b))
+		memset(v.at->data + rel, 0, b.size);
+	*ret_off = v.at->off + rel;
+	return 0;
+}
+
+/* Free the run that @b is, claimed by turning it FREEING. */
+static int free_run(const struct mproc__arena_view *v, const struct block *b)
+{
+	int r = mproc__arena_runs_lock(v);
+
+	if (r < 0)
+		return r;
+	if (turn(b, v->owner, MPROC__ARENA_FREEING))
+		mproc__arena_runs_free(v, b->page, (uint32_t)(b->size / MPROC__ARENA_PAGE));
+	else
+		r = -ESTALE;
+	mproc__arena_runs_unlock(v);
+	return r;
+}
+
+int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	struct block b;
+	uint64_t outer;
+	int r = 0;
+
+	if (!find_first(&v, off, &b) || !is_ours(&v, b.value))
+		return stale("free", off);
+	outer = mproc__act_begin(me, v.at->what);
+	if (!b.small)
+		r = free_run(&v, &b);
+	else if (turn(&b, 0, MPROC__ARENA_FREE))
+		mproc__arena_slab_freed(&v, b.page, b.class);
+	else
+		r = -ESTALE;
+	mproc__act_end(me, outer);
+	return r == -ESTALE ? stale("free", off) : r;
+}
+
+int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	struct block b;
+
+	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_PRIVATE ||
+	    !is_ours(&v, b.value) || !turn(&b, 0, MPROC__ARENA_USED))
+		return stale("publish", off);
+	return 0;
+}
+
+/* Make the block the caller's. */
+static bool own(const struct mproc__arena_view *v, const struct block *b)
+{
+	/* In the page's entry, not the table: should we be late it is nothing to anybody. */
+	if (b->small)
+		mproc__arena_owners_add(v, b->page);
+	return turn(b, v->owner, MPROC__ARENA_PRIVATE);
+}
+
+/* What callers know a block by: never 0. */
+static uint64_t generation_shown(uint64_t word)
+{
+	return mproc__arena_generation(word) + 1;
+}
+
+uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct block b;
+
+	return find_first(&v, off, &b) && in_use(b.value) ? generation_shown(b.value) : 0;
+}
+
+/* @generation 0: any. */
+static int adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t generation)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	struct block b;
+
+	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_USED ||
+	    (generation && generation != generation_shown(b.value)) || !own(&v, &b))
+		return mproc__fail(-ESTALE, "adopt: no published block at offset %" PRIu64, off);
+	return 0;
+}
+
+int mproc__arena_adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return adopt(segment, me, off, 0);
+}
+
+int mproc__arena_adopt_exact(mproc_segment *segment, struct mproc__self *me, uint64_t off,
+			     uint64_t generation)
+{
+	return generation ? adopt(segment, me, off, generation)
+			  : mproc__fail(-ESTALE, "adopt: no block at offset %" PRIu64, off);
+}
+
+int mproc__arena_seize(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	struct block b;
+
+	/* Others can but publish or disown it meanwhile: it settles at once. */
+	for (int tries = 0; tries < 8; tries++) {
+		if (!find_first(&v, off, &b) || !in_use(b.value))
+			break;
+		if (own(&v, &b))
+			return 0;
+	}
+	return mproc__fail(-ESTALE, "seize: no block in use at offset %" PRIu64, off);
+}
+
+int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct block b;
+
+	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_PRIVATE ||
+	    mproc__arena_owner_slot(b.value) != proc || !turn(&b, 0, MPROC__ARENA_USED))
+		return mproc__fail(-ESTALE,
+				   "disown: no block private to process slot %" PRIu32
+				   " at offset %" PRIu64,
+				   proc, off);
+	return 0;
+}
+
+uint64_t mproc__arena_len(mproc_segment *segment, uint64_t off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct block b;
+
+	return find_first(&v, off, &b) && in_use(b.value) ? b.size : 0;
+}
+
+void *mproc__arena_at(mproc_segment *segment, uint64_t off, uint64_t len)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct block b;
+	uint64_t skip;
+
+	if (!find(&v, off, &b) || !in_use(b.value))
+		return NULL;
+	skip = off - v.at->off - b.rel;
+	return len <= b.size - skip ? v.at->data + b.rel + skip : NULL;
+}
+
+uint64_t mproc__arena_head_size(uint64_t len)
+{
+	uint64_t n = len / MPROC__ARENA_PAGE;
+
+	return mproc__arena_section_size(n < MPROC__ARENA_PAGES_MAX ? (uint32_t)n
+								    : MPROC__ARENA_PAGES_MAX);
+}
+
+int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len)
+{
+	uint64_t skip = -off & (MPROC__ARENA_PAGE - 1);
+	uint64_t n = len < skip ? 0 : (len - skip) / MPROC__ARENA_PAGE;
+	uint64_t births;
+
+	if (!n) {
+		char have[24];
+
+		return mproc__fail(-ENOSPC, "arena: %s wanted at least, there is room for %s",
+				   "4 KiB", mproc__size_text(have, len));
+	}
+	if (n > MPROC__ARENA_PAGES_MAX)
+		n = MPROC__ARENA_PAGES_MAX;
+	arena->layout = MPROC__ARENA_LAYOUT;
+	arena->n_pages_max = (uint32_t)n;
+	arena->n_shards = 1;
+	while (arena->n_shards < MPROC__ARENA_SHARDS_MAX &&
+	       (uint64_t)arena->n_shards * 2 * SHARD_PAGES <= n)
+		arena->n_shards *= 2;
+	arena->off = off + skip;
+	/* Generations of small numbers would be likelier to stand in user data. */
+	if (getrandom(&births, sizeof(births), GRND_NONBLOCK) != sizeof(births))
+		births = (uintptr_t)&births;
+	atomic_store_explicit(&arena->births, births, memory_order_relaxed);
+	atomic_store_explicit(&arena->pages[0].word, mproc__arena_counted(MPROC__ARENA_FREE, n),
+			      memory_order_relaxed);
+	/* The lists are made by the first who needs them. */
+	atomic_store_explicit(&arena->stale, 1, memory_order_relaxed);
+	atomic_store_explicit(&arena->n_pages, (uint32_t)n, memory_order_release);
+	return 0;
+}
+
+void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct mproc__arena_blocks blocks;
+	struct mproc__arena_run run;
+	uint64_t size;
+
+	*ret = (struct mproc__arena_stats){ 0 };
+	ret->bytes = (uint64_t)v.at->n_pages * MPROC__ARENA_PAGE;
+	for (uint32_t page = 0; page < v.at->n_pages; page += run.n_pages) {
+		if (!mproc__arena_run_at(&v, page, &run)) {
+			run.n_pages = 1;
+			continue;
+		}
+		size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
+		if (run.state == MPROC__ARENA_FREE) {
+			ret->free += size;
+		} else if (run.state == MPROC__ARENA_SLAB) {
+			mproc__arena_blocks_look(mproc__arena_table_at(&v, run.table), run.class,
+						 &blocks);
+			size = mproc__arena_class_size(run.class);
+			ret->free += blocks.n_free * size;
+			ret->used += (blocks.n_private + blocks.n_used) * size;
+			ret->n_blocks += blocks.n_private + blocks.n_used;
+		} else if (run.state != MPROC__ARENA_TABLES_PAGE) {
+			ret->used += size;
+			ret->n_blocks++;
+		}
+	}
+	ret->largest_free = largest_free(&v);
+}

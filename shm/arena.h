@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC__ARENA_H
+#define MPROC__ARENA_H
+
+/*
+ * Allocation inside a segment, with an owner on every block
+ *
+ * A block is born PRIVATE to the calling process: if that dies before the block
+ * is published, the reaper takes it back. Published blocks belong to the segment
+ * (or to the object that refers to them) until they are freed. Any thread of a
+ * process may free, publish or use what is private to it.
+ *
+ * @me is who the caller is in @segment. No call may be made with the fork lock
+ * held. A process killed inside a call leaves the arena whole and no block that
+ * is neither allocated nor free; the call has happened or not.
+ */
+
+#include "shm/segment.h"
+
+/*
+ * Allocate @len bytes, aligned to 64, the whole block zeroed if @zero. A block has
+ * the next power of two of bytes up to 2 KiB (64 at least), whole pages of 4 KiB
+ * beyond. Before it fails for want of room, what the dead have left is reaped.
+ *
+ * Return: 0 and the offset of the block in the segment, or -ENOSPC with a text
+ * that names the bytes wanted and the largest free block, -EBADMSG if the arena is
+ * corrupt.
+ */
+int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t len, bool zero,
+		       uint64_t *ret_off);
+
+/*
+ * Make a PRIVATE block of this process one of the segment. One store; killed
+ * before it the block is the reaper's.
+ *
+ * Return: 0, or -ESTALE if @off is no private block of this process.
+ */
+int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+
+/*
+ * Make a published block the caller's own again, so that its death frees it:
+ * one CAS. Of two who adopt one block one gets -ESTALE.
+ */
+int mproc__arena_adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+
+/*
+ * The generation of the block in use at @off, which the same offset never has twice
+ * within any span of time that matters; 0 if there is none.
+ */
+uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off);
+
+/*
+ * As mproc__arena_adopt(), but -ESTALE unless the block still is the one that had
+ * @generation: decided by the same CAS. For repairs that may come late.
+ */
+int mproc__arena_adopt_exact(mproc_segment *segment, struct mproc__self *me, uint64_t off,
+			     uint64_t generation);
+
+/*
+ * Make a block the caller's own, whoever's it is and published or not: for those
+ * who know by a commit of their own that it is theirs. One CAS.
+ *
+ * Return: 0, or -ESTALE if @off is no block in use.
+ */
+int mproc__arena_seize(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+
+/*
+ * Publish a block that is private to the process in slot @proc, which is dead and
+ * being reaped by the caller: for kinds whose commit says that the block is theirs.
+ * Their reap() runs before the arena's. Needs no identity.
+ *
+ * Return: 0, or -ESTALE if @off is no block, or not private to @proc (published
+ * already, say, by a reaper who died).
+ */
+int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off);
+
+/*
+ * Free a block: PRIVATE to this process, or published.
+ *
+ * Return: 0, or -ESTALE if @off is no block, or is free already, or private to
+ * another process: nothing is changed then.
+ */
+int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+
+/* Bytes of the block at @off, or 0 if there is none in use. */
+uint64_t mproc__arena_len(mproc_segment *segment, uint64_t off);
+
+/*
+ * The address of [off, off + len) if it lies within one block in use, or NULL:
+ * how a reference that came in a message is checked.
+ */
+void *mproc__arena_at(mproc_segment *segment, uint64_t off, uint64_t len);
+
+/*
+ * Lay out an arena over [off, off + len) of a new segment, in zeroed memory of
+ * mproc__arena_head_size(len) bytes, 128-byte aligned, outside that range.
+ *
+ * Return: 0, or -ENOSPC if no page of 4 KiB fits.
+ */
+int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len);
+
+/*
+ * Check the geometry of @segment->arena and keep a copy in the handle, whose size
+ * is set and whose memory is mapped at @base: before the segment is attached.
+ *
+ * Return: 0, or -EBADMSG with a text.
+ */
+int mproc__arena_open(mproc_segment *segment, const void *base);
+
+/* Bytes of struct mproc__arena for an arena over @len bytes: 0.6 % and 3 KiB. */
+uint64_t mproc__arena_head_size(uint64_t len);
+
+struct mproc__arena_stats {
+	uint64_t bytes;        /* that blocks can have, in all */
+	uint64_t used;         /* in blocks in use */
+	uint64_t free;         /* in pages, and in free blocks of slabs */
+	uint64_t largest_free; /* block that could be had at once */
+	uint64_t n_blocks;     /* in use */
+};
+
+/* A snapshot, exact when nobody allocates meanwhile. */
+void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret);
+
+extern const struct mproc__kind mproc__kind_arena;
+
+#endif /* MPROC__ARENA_H */

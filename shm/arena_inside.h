@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC__ARENA_INSIDE_H
+#define MPROC__ARENA_INSIDE_H
+
+/*
+ * What the arena's own files share: runs of pages, and the slabs cut from them
+ *
+ * Locks are taken in this order: one shard's, then the runs'.
+ */
+
+#include "ipc/lock.h"
+#include "ipc/participant.h"
+#include "shm/arena.h"
+#include "shm/arena_layout.h"
+
+/* One call's view of an arena. */
+struct mproc__arena_view {
+	const struct mproc__arena_place *at;
+	struct mproc__self *me; /* or NULL */
+	uint64_t owner;         /* the calling process, as in words */
+};
+
+/* Look at the arena as @me, or as nobody. */
+static inline struct mproc__arena_view mproc__arena_view(const mproc_segment *segment,
+							 struct mproc__self *me)
+{
+	struct mproc__arena_view v = { .at = &segment->arena_at, .me = me };
+
+	if (me)
+		v.owner = mproc__arena_owner_bits(
+			me->proc, mproc__proc_generation(atomic_load_explicit(
+					  &me->range->procs[me->proc].st, memory_order_relaxed)));
+	return v;
+}
+
+static inline uint64_t mproc__arena_page_word(const struct mproc__arena_view *v, uint32_t page)
+{
+	return atomic_load_explicit(&v->at->pages[page].word, memory_order_acquire);
+}
+
+/*
+ * The calling process is about to have a private block in the slab at @page: the
+ * reaper looks only where this says that he must.
+ */
+static inline void mproc__arena_owners_add(const struct mproc__arena_view *v, uint32_t page)
+{
+	_Atomic(uint64_t) *owners = &v->at->pages[page].owners;
+	uint64_t bit = UINT64_C(1) << (mproc__arena_owner_slot(v->owner) & 63);
+
+	if (!(atomic_load_explicit(owners, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(owners, bit, memory_order_seq_cst);
+	/* Killed in between, there is a bit too many. */
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* What begins at @page. Return: false if nothing does. */
+static inline bool mproc__arena_run_at(const struct mproc__arena_view *v, uint32_t page,
+				       struct mproc__arena_run *ret)
+{
+	const struct mproc__arena_geometry g = { .n_pages = v->at->n_pages };
+	uint64_t word = mproc__arena_page_word(v, page);
+	uint64_t link = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
+
+	/* Word and link belong together if the word has not become another run's. */
+	if (mproc__arena_state(word) != MPROC__ARENA_FREE &&
+	    mproc__arena_generation(mproc__arena_page_word(v, page)) !=
+		    mproc__arena_generation(word))
+		return false;
+	return mproc__arena_run_look(&g, page, word, link, ret);
+}
+
+static inline struct mproc__arena_table *mproc__arena_table_at(const struct mproc__arena_view *v,
+							       uint64_t table)
+{
+	return (struct mproc__arena_table *)(void *)(v->at->data + table);
+}
+
+/* The table of the slab at @page, or NULL if what leads to it is impossible. */
+static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mproc__arena_view *v,
+								 uint32_t page)
+{
+	uint64_t ref = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
+	uint64_t off = mproc__arena_table_off(ref, v->at->n_pages);
+
+	return off ? mproc__arena_table_at(v, off) : NULL;
+}
+
+/*
+ * Take the lock of the runs. After a dead owner the lists are stale; what needs
+ * them, or needs that no first page of old stands inside a run, calls _settle().
+ *
+ * Return: 0 or -EDEADLK.
+ */
+int mproc__arena_runs_lock(const struct mproc__arena_view *v);
+
+/* The same without waiting for the living. Return: 0, -EAGAIN or -EDEADLK. */
+int mproc__arena_runs_try(const struct mproc__arena_view *v);
+void mproc__arena_runs_unlock(const struct mproc__arena_view *v);
+
+/*
+ * Under the lock: make lists, links and the words inside runs anew from the
+ * words of first pages; join free neighbours; give back pages of unused tables.
+ *
+ * Return: 0, or -EBADMSG with a text if the runs do not cover the pages.
+ */
+int mproc__arena_runs_rebuild(const struct mproc__arena_view *v);
+
+/* The same if they are stale. */
+int mproc__arena_runs_settle(const struct mproc__arena_view *v);
+
+/* Under the lock: the next allocation rebuilds first; until then nothing is joined. */
+void mproc__arena_runs_distrust(const struct mproc__arena_view *v);
+
+/*
+ * Under the lock: allocate a run of @n pages as a private block of the caller.
+ *
+ * Return: 0, -ENOSPC without a text, -EBADMSG with one.
+ */
+int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint32_t *ret_page);
+
+/*
+ * Under the lock: allocate a slab of @class for @shard, which names it as its
+ * current one before it exists.
+ */
+int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, uint32_t class);
+
+/* Under the lock: free the run of @n pages at @page, whose word says FREEING. */
+void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, uint32_t n);
+
+/*
+ * Allocate a small block, lock-free with regard to all but the shard used.
+ * @grow:	make a new slab if need be
+ *
+ * Return: 0 and the offset from page 0, -ENOSPC without a text, -EBADMSG with one.
+ */
+int mproc__arena_small_alloc(const struct mproc__arena_view *v, uint32_t class, uint64_t *ret_rel);
+
+/*
+ * The slab at @page, whose word is @word, is nobody's from here on. The caller owns
+ * the lock of its shard, or of the runs if it is being closed.
+ */
+void mproc__arena_slab_abandon(const struct mproc__arena_view *v, uint32_t page, uint32_t class,
+			       uint64_t word);
+
+/* A block of the slab at @page was freed: let others find it if nobody's slab it is. */
+void mproc__arena_slab_freed(const struct mproc__arena_view *v, uint32_t page, uint32_t class);
+
+/*
+ * Give back every slab that has no block in use, and find again what a kill has
+ * hidden from those who look for free blocks. Slow: looks at every word.
+ */
+int mproc__arena_gather(const struct mproc__arena_view *v);
+
+#endif /* MPROC__ARENA_INSIDE_H */

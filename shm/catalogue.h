@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC__CATALOGUE_H
+#define MPROC__CATALOGUE_H
+
+/*
+ * The catalogue: every object of a segment, found by name or by reference
+ *
+ * One way of making and finding for all kinds. An anonymous object has an entry
+ * without a name, so that shmtool sees it.
+ */
+
+#include "shm/segment.h"
+
+/* Bytes in the longest name of an object, its NUL not counted. */
+#define MPROC__OBJECT_NAME_MAX 63
+
+/* A checked private copy of an entry. */
+struct mproc__object {
+	uint32_t entry; /* index in the catalogue */
+	uint32_t kind;
+	uint64_t generation;
+	uint64_t off;  /* of the object's block */
+	uint64_t len;  /* bytes wanted at creation */
+	uint64_t type; /* fingerprint of what it holds, 0: none */
+	void *mem;     /* its address */
+};
+
+struct mproc__object_spec {
+	const char *what; /* for texts: "queue" */
+	const char *name; /* 1 to MPROC__OBJECT_NAME_MAX bytes, or NULL */
+	uint32_t kind;
+	uint64_t len;
+	uint64_t type;
+	/* Fills the zeroed memory before the entry is LIVE. Return: 0 or a negative errno. */
+	int (*init)(void *mem, void *arg);
+	void *arg;
+};
+
+/*
+ * Make an object: its block and its entry, LIVE by one store.
+ *
+ * Return: 0, or -EEXIST, -EINVAL (name), -ENOSPC (arena or catalogue), -ENOTCONN,
+ * -EUSERS, or what init returned; with a text.
+ */
+int mproc__object_create(struct mproc__object *ret, mproc_segment *segment,
+			 const struct mproc__object_spec *spec);
+
+/*
+ * Find an object by name. @spec->init is not used; @spec->len 0 means any.
+ *
+ * Return: 0, or -ENOENT, -EINVAL (name), -EEXIST if it is of another kind,
+ * -EPROTO if its length or type differs (the text names both), -EBADMSG.
+ */
+int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
+		       const struct mproc__object_spec *spec);
+
+/* Either; the race is solved inside. Return: 1 if it was created, 0 if found, or negative. */
+int mproc__object_open_or_create(struct mproc__object *ret, mproc_segment *segment,
+				 const struct mproc__object_spec *spec);
+
+/*
+ * Remove an object and free its block. Handles that are still open find -ESTALE
+ * by mproc__object_check().
+ *
+ * Return: 0, or -ESTALE if it is gone already.
+ */
+int mproc__object_remove(mproc_segment *segment, const struct mproc__object *object);
+
+/* Return: 0, or -ESTALE if the entry is not the object's any more. */
+int mproc__object_check(mproc_segment *segment, const struct mproc__object *object);
+
+uint64_t mproc__catalogue_size(uint32_t n_objects);
+void mproc__catalogue_init(struct mproc__catalogue *catalogue, uint32_t n_objects);
+
+extern const struct mproc__kind mproc__kind_catalogue;
+
+#endif /* MPROC__CATALOGUE_H */

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC__SEGMENT_H
+#define MPROC__SEGMENT_H
+
+/*
+ * What the rooms above need of a segment
+ */
+
+#include <mproc/segment.h>
+
+#include "ipc/attach.h"
+
+struct mproc__catalogue;
+struct mproc__arena;
+
+struct mproc__arena_page;
+
+/* Where things of the arena are in this process: checked when the handle is made. */
+struct mproc__arena_place {
+	struct mproc__arena *arena;
+	struct mproc__arena_page *pages;
+	char *data;    /* page 0 */
+	uint64_t off;  /* of it in the segment */
+	uint64_t what; /* the arena, as in holds */
+	uint32_t n_pages;
+	uint32_t n_pages_max;
+	uint32_t n_shards;
+};
+
+struct mproc_segment {
+	struct mproc__range *range;
+	uint64_t size; /* bytes allocated; a checked copy, like the next three */
+	uint32_t n_objects;
+	uint32_t flags;
+	struct mproc__catalogue *catalogue;
+	struct mproc__arena *arena;
+	struct mproc__arena_place arena_at;
+	uint32_t n_handles;         /* under the fork lock, like the list */
+	struct mproc_segment *next; /* of this process */
+	char name[MPROC_SEGMENT_NAME_MAX + 1];
+};
+
+/*
+ * The segment a call names: NULL is the default one, made if need be.
+ *
+ * Return: 0, or a negative errno with a text.
+ */
+int mproc__segment_get(mproc_segment **ret, mproc_segment *segment);
+
+/* The same, and one more handle to be closed. */
+int mproc__segment_ref(mproc_segment **ret, mproc_segment *segment);
+
+/* The segment that @range belongs to. */
+static inline mproc_segment *mproc__segment_of(struct mproc__range *range)
+{
+	return range->owner;
+}
+
+/* Checked address of [off, off + len), or NULL. */
+static inline void *mproc__segment_at(mproc_segment *segment, uint64_t off, uint64_t len)
+{
+	if (len > segment->size || off > segment->size - len)
+		return NULL;
+	return (void *)(atomic_load_explicit(&segment->range->base, memory_order_relaxed) +
+			(uintptr_t)off);
+}
+
+#endif /* MPROC__SEGMENT_H */

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The header of a segment: what a new one shall be like, whether another's is in order
+ *
+ * The options decide the sizes of the tables; what they leave is the arena's. The
+ * head is a private struct until all of it is known, and is then written at once.
+ */
+
+#include "shm/segment_head.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/attach.h"
+#include "ipc/clock.h"
+#include "ipc/error.h"
+#include "ipc/opts.h"
+#include "shm/arena.h"
+#include "shm/catalogue.h"
+
+#define BYTES_DEFAULT   (UINT64_C(16) << 20)
+#define PROCS_DEFAULT   64u
+#define THREADS_DEFAULT 256u
+#define OBJECTS_DEFAULT 512u
+#define DATA_MIN        (UINT64_C(64) << 10) /* of the arena */
+
+static uint64_t round_up(uint64_t n, uint64_t unit)
+{
+	return (n + unit - 1) / unit * unit;
+}
+
+static uint32_t or_default(uint32_t given, uint32_t otherwise)
+{
+	return given ? given : otherwise;
+}
+
+/* Lay out the sections. Return: the bytes that are needed at least. */
+static uint64_t lay_out(struct mproc__segment_head *head)
+{
+	uint64_t at = MPROC__SEGMENT_HEAD_LEN, end = head->size;
+	uint64_t least;
+
+	head->n_sections = MPROC__SECTIONS;
+	for (uint32_t i = MPROC__SECTION_REGISTRY; i <= MPROC__SECTION_CATALOGUE; i++) {
+		head->sections[i].off = at;
+		head->sections[i].len = mproc__section_len_min(head, i);
+		at = round_up(at + head->sections[i].len, MPROC__SEGMENT_PAGE);
+	}
+	least = round_up(at + mproc__arena_head_size(DATA_MIN), MPROC__SEGMENT_PAGE) + DATA_MIN;
+	if (end < least)
+		return least;
+	/* A head for all that is left is a little more than what it leaves needs. */
+	head->sections[MPROC__SECTION_ARENA].off = at;
+	head->sections[MPROC__SECTION_ARENA].len = mproc__arena_head_size(end - at);
+	at = round_up(at + head->sections[MPROC__SECTION_ARENA].len, MPROC__SEGMENT_PAGE);
+	head->sections[MPROC__SECTION_DATA].off = at;
+	head->sections[MPROC__SECTION_DATA].len = end - at;
+	return least;
+}
+
+static int sizes_set(struct mproc__segment_head *head, const struct mproc_segment_opts *o,
+		     const char *what)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), least;
+	char want[24], need[24];
+
+	head->n_procs = or_default(o->processes, PROCS_DEFAULT);
+	head->n_threads = or_default(o->threads, THREADS_DEFAULT);
+	head->n_objects = or_default(o->objects, OBJECTS_DEFAULT);
+	if (head->n_procs > MPROC__PROCS_MAX || head->n_threads > MPROC__THREADS_MAX ||
+	    head->n_objects > MPROC__ENTRIES_MAX)
+		return mproc__fail(-EINVAL,
+				   "%s: %" PRIu32 " processes, %" PRIu32 " threads, %" PRIu32
+				   " objects: at most %u, %u, %u are possible",
+				   what, head->n_procs, head->n_threads, head->n_objects,
+				   MPROC__PROCS_MAX, MPROC__THREADS_MAX, MPROC__ENTRIES_MAX);
+	head->size = o->bytes ? o->bytes : BYTES_DEFAULT;
+	head->size_max = o->bytes_max ? o->bytes_max : head->size;
+	if (head->size > MPROC__SEGMENT_SIZE_MAX || head->size_max > MPROC__SEGMENT_SIZE_MAX ||
+	    head->size_max > SIZE_MAX / 2 || head->size_max < head->size)
+		return mproc__fail(-EINVAL,
+				   "%s: %" PRIu64 " bytes that may become %" PRIu64 ": impossible",
+				   what, head->size, head->size_max);
+	head->size = round_up(head->size, page);
+	head->size_max = round_up(head->size_max, page);
+	least = lay_out(head);
+	if (head->size < least)
+		return mproc__fail(
+			-EINVAL, "%s: %s are too few, with tables of these sizes it takes %s", what,
+			mproc__size_text(want, head->size), mproc__size_text(need, least));
+	return 0;
+}
+
+int mproc__head_make(struct mproc__segment_head *head, const char *name,
+		     const struct mproc_segment_opts *opts, const char *what)
+{
+	const uint32_t flags = MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP;
+	struct mproc_segment_opts o;
+	struct stat ns;
+	int r;
+
+	r = mproc__opts_copy(what, &o, sizeof(o), opts);
+	if (r < 0)
+		return r;
+	if (o.flags & ~flags)
+		return mproc__fail(-EINVAL, "%s: unknown flags 0x%" PRIx32, what, o.flags & ~flags);
+	if (!name && (o.flags & MPROC_SEGMENT_PERSISTENT))
+		return mproc__fail(-EINVAL, "%s: without a name it cannot be persistent", what);
+	if (o.mode && ((o.mode & ~0666u) || (o.mode & 0600) != 0600))
+		return mproc__fail(-EINVAL, "%s: mode 0%" PRIo32 " is not within 0600 to 0666",
+				   what, o.mode);
+	memset(head, 0, sizeof(*head));
+	memcpy(head->magic, MPROC__SEGMENT_MAGIC, sizeof(head->magic));
+	head->byte_order = MPROC__SEGMENT_BYTE_ORDER;
+	head->word_size = 8 * sizeof(void *);
+	head->layout = MPROC__LAYOUT;
+	head->sizes = MPROC__LAYOUT_SIZES;
+	head->flags = o.flags;
+	head->mode = name ? or_default(o.mode, 0600) : 0600;
+	r = sizes_set(head, &o, what);
+	if (r < 0)
+		return r;
+	if (getrandom(head->uuid, sizeof(head->uuid), 0) != (ssize_t)sizeof(head->uuid))
+		return mproc__fail_errno(-errno, "%s: random bytes", what);
+	head->since = (uint64_t)mproc__clock_real();
+	head->pid_ns = stat("/proc/self/ns/pid", &ns) == 0 ? (uint64_t)ns.st_ino : 0;
+	head->pid = (uint32_t)getpid();
+	head->uid = (uint32_t)geteuid();
+	strncpy(head->exe, program_invocation_short_name, sizeof(head->exe) - 1);
+	return 0;
+}
+
+int mproc__head_write(void *base, const struct mproc__segment_head *head, const char *what)
+{
+	const struct mproc__section *sections = head->sections;
+	struct mproc__segment_state *state = (void *)((char *)base + MPROC__SEGMENT_STATE_OFF);
+	int r;
+
+	memcpy(base, head, sizeof(*head));
+	atomic_store_explicit(&state->size, head->size, memory_order_relaxed);
+	mproc__registry_init((void *)((char *)base + sections[MPROC__SECTION_REGISTRY].off),
+			     head->n_procs, head->n_threads);
+	mproc__catalogue_init((void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off),
+			      head->n_objects);
+	r = mproc__arena_init((void *)((char *)base + sections[MPROC__SECTION_ARENA].off),
+			      sections[MPROC__SECTION_DATA].off, sections[MPROC__SECTION_DATA].len);
+	return r < 0 ? mproc__fail_errno(r, "%s: arena", what) : 0;
+}
+
+int mproc__head_check(int fd, const struct mproc__segment_head *head, uint64_t *ret_size,
+		      const char *what)
+{
+	struct mproc__segment_state state;
+	struct stat st;
+	char why[128];
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return mproc__fail_errno(-errno, "%s", what);
+	r = mproc__segment_head_check(head, (uint64_t)st.st_size, why, sizeof(why));
+	if (r < 0)
+		return mproc__fail(r, "%s: %s", what, why);
+	if (st.st_mode & 022 & ~head->mode)
+		return mproc__fail(-EPERM, "%s: mode %04o, its creator asked for %04" PRIo32, what,
+				   (unsigned)st.st_mode & 07777, head->mode);
+	if (pread(fd, &state, sizeof(state), MPROC__SEGMENT_STATE_OFF) != (ssize_t)sizeof(state))
+		return mproc__fail_errno(-EIO, "%s: read", what);
+	r = mproc__segment_state_check(&state, head, (uint64_t)st.st_size, why, sizeof(why));
+	if (r < 0)
+		return mproc__fail(r, "%s: %s", what, why);
+	*ret_size = atomic_load_explicit(&state.size, memory_order_relaxed);
+	return 0;
+}

@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# cli_gc.sh BUILD_ROOT SOURCE_ROOT
+#
+# shmtool gc removes what the dead have left, and nothing else.
+set -u
+# Without it there are no directories of our own to write to.
+. "$2/tests/support/segments.sh" || exit 1
+
+there() # NAME...
+{
+	local name
+
+	for name; do
+		[ -e "$MPROC_DIR/mproc.$name" ] || complain "$name was removed"
+	done
+}
+
+gone() # NAME...
+{
+	local name
+
+	for name; do
+		[ ! -e "$MPROC_DIR/mproc.$name" ] || complain "$name was not removed"
+	done
+}
+
+run gc --nonsense
+expect 64 'an unknown option'
+run gc nonsense
+expect 64 'an argument'
+run gc --help
+expect 0 'gc --help'
+
+run gc
+expect 0 'nothing to remove'
+[ ! -s "$tmp/out" ] || complain 'nothing to remove, yet something is said'
+
+# A leftover of each kind beside what must stay.
+hold dead
+end "$pid" KILL
+core=unlimited hold dumped
+end "$pid" SEGV
+hold stays persistent
+end "$pid" KILL
+hold lives
+alive=$pid
+hold stopped
+stopped=$pid
+kill -STOP "$stopped"
+hold half
+half=$pid
+hold half open
+end "$half" KILL
+cp "$MPROC_DIR/mproc.dead" "$MPROC_DIR/mproc.older"
+# The layout number, which stands there in every layout.
+printf '\143' | dd of="$MPROC_DIR/mproc.older" bs=1 seek=16 conv=notrunc status=none
+printf 'no segment' >"$MPROC_DIR/mproc.alien"
+printf 'no segment' >"$MPROC_DIR/other"
+# What a creator who was killed leaves where files cannot be without a name.
+: >"$MPROC_DIR/mproc..tmpAbCdEf"
+kept='stays lives stopped half alien'
+
+run gc --dry-run
+expect 0 'gc --dry-run'
+expect_line '^would remove dead: 1 MiB, made by holder, pid [0-9]+$' 'a leftover'
+expect_line '^would remove dumped: ' 'another leftover'
+expect_line '^would remove older: 1 MiB, layout [0-9]+ here, 99 in the segment$' 'an older one'
+expect_line '^would remove 1 temporary file' 'a temporary file'
+[ "$(wc -l <"$tmp/out")" = 4 ] || { complain 'more would be removed'; cat "$tmp/out"; }
+there dead dumped older $kept .tmpAbCdEf
+
+run gc --dry-run --json
+expect 0 'gc --dry-run --json'
+expect_json "j['dry_run'] is True" "j['removed'] == 3" "j['temporary'] == 1" \
+	"one(j['segments'], name='dead')['action'] == 'would_remove'" \
+	"one(j['segments'], name='lives')['action'] == 'kept'"
+there dead dumped older $kept .tmpAbCdEf
+
+run gc --json
+expect 0 'gc --json'
+expect_json "j['dry_run'] is False" "j['removed'] == 3" "j['failed'] == 0" \
+	"j['removed_bytes'] == 3 << 20" "j['temporary'] == 1" "j['dir'] == '$MPROC_DIR'" \
+	"one(j['segments'], name='dead')['action'] == 'removed'" \
+	"one(j['segments'], name='dumped')['action'] == 'removed'" \
+	"one(j['segments'], name='older')['action'] == 'removed'" \
+	"one(j['segments'], name='stays')['why'] == 'persistent'" \
+	"one(j['segments'], name='lives')['why'] == 'in use'" \
+	"one(j['segments'], name='stopped')['why'] == 'in use'" \
+	"one(j['segments'], name='half')['why'] == 'in use'" \
+	"one(j['segments'], name='alien')['action'] == 'kept'"
+gone dead dumped older .tmpAbCdEf
+there $kept
+[ -e "$MPROC_DIR/other" ] || complain 'a file of another name was removed'
+
+run gc
+expect 0 'nothing left to remove'
+[ ! -s "$tmp/out" ] || { complain 'something was left'; cat "$tmp/out"; }
+
+# What was kept still works.
+hold lives open
+end "$pid" KILL
+end "$stopped" KILL
+end "$alive" KILL
+run gc
+expect 0 'gc after more deaths'
+expect_line '^removed stopped: ' 'a leftover of the stopped'
+expect_line '^removed lives: ' 'a leftover of the living'
+gone lives stopped
+there stays half
+
+# A name that is made again while it is collected belongs to the living in the end.
+racers=''
+for i in 1 2 3; do
+	(
+		for k in $(seq 40); do
+			timeout 60 "$shmtool" gc >/dev/null 2>&1 9>&-
+		done
+	) &
+	racers="$racers $!"
+done
+for i in $(seq 15); do
+	hold again
+	first=$pid
+	hold again open
+	there again
+	end "$pid" KILL
+	there again
+	end "$first" KILL
+done
+wait $racers
+run gc
+gone again
+
+# Another user's are not touched, by root neither; and nobody removes root's.
+if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
+	hold foreign
+	end "$pid" KILL
+	chown nobody "$MPROC_DIR/mproc.foreign"
+	run gc --json
+	expect 0 'gc with a foreign file'
+	expect_json "one(j['segments'], name='foreign')['why'] == \"another user's\""
+	there foreign
+	hold ours
+	end "$pid" KILL
+	chmod 1777 "$MPROC_DIR"
+	cp "$shmtool" "$tmp/shmtool"
+	timeout 60 setpriv --reuid=nobody --regid=nogroup --clear-groups "$tmp/shmtool" gc \
+		>"$tmp/out" 2>"$tmp/err"
+	status=$?
+	expect 0 'gc as nobody'
+	gone foreign
+	there ours stays
+fi
+exit $bad

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * holder NAME [WORD...]: a program that has a segment, for tests that look at it
+ *
+ *	NAME		of the segment; "-" for an anonymous one
+ *	open		attach to it instead of making it
+ *	persistent	it outlives its processes
+ *	mutex		take the mutex in block "table" and keep it
+ *	wait		let a thread wait for a message of queue "idle"
+ *	close		close every descriptor, as a daemon does
+ *
+ * It holds a queue "jobs" with three messages, and an anonymous queue. When all is
+ * as asked for it prints "ready", and ends with its standard input.
+ */
+
+#include <mproc/error.h>
+#include <mproc/mutex.h>
+#include <mproc/queue.h>
+#include <mproc/segment.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define TABLE_LEN 4096
+
+static void check(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "holder: %s: %d %s\n", what, r, mproc_error_text());
+	exit(1);
+}
+
+static bool asked(char **words, const char *word)
+{
+	for (; *words; words++)
+		if (!strcmp(*words, word))
+			return true;
+	return false;
+}
+
+static int init_table(void *object, void *arg)
+{
+	(void)arg;
+	return mproc_mutex_init((mproc_mutex *)((char *)object + 64), 0);
+}
+
+static void *wait_for_message(void *arg)
+{
+	mproc_queue *idle = arg;
+
+	/* What a hostile name would do to a terminal. */
+	prctl(PR_SET_NAME, "wait\033[31m\n");
+	check(mproc_queue_get(idle, NULL, 0, NULL, MPROC_FOREVER), "get");
+	return NULL;
+}
+
+static void fill(mproc_segment *segment, char **words)
+{
+	mproc_queue *jobs, *idle, *nameless;
+	pthread_t thread;
+	void *table;
+
+	check(mproc_queue_open_or_create(&jobs, segment, "jobs",
+					 MPROC_QUEUE_OPTS(.depth = 8, .msg_max = 100)),
+	      "queue jobs");
+	check(mproc_queue_open_or_create(&idle, segment, "id\033[2Jle\xff", NULL), "queue idle");
+	if (!asked(words, "open")) {
+		check(mproc_queue_create(&nameless, segment, NULL, NULL), "queue");
+		for (int i = 0; i < 3; i++)
+			check(mproc_queue_put(jobs, "message", 7, MPROC_NOWAIT), "put");
+	}
+	check(mproc_segment_object(&table, segment, "table", TABLE_LEN, init_table, NULL), "table");
+	if (asked(words, "mutex"))
+		check(mproc_mutex_lock((mproc_mutex *)((char *)table + 64), MPROC_FOREVER), "lock");
+	if (asked(words, "wait") && pthread_create(&thread, NULL, wait_for_message, idle) != 0)
+		exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 && strcmp(argv[1], "-") != 0 ? argv[1] : NULL;
+	mproc_segment *segment;
+	char byte;
+
+	if (argc < 2)
+		return 64;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	alarm(120);
+	if (asked(argv + 2, "open"))
+		check(mproc_segment_open(&segment, name), "open");
+	else
+		check(mproc_segment_create(
+			      &segment, name,
+			      MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 4 << 20,
+						 .processes = 8, .threads = 16, .objects = 32,
+						 .flags = asked(argv + 2, "persistent")
+								  ? MPROC_SEGMENT_PERSISTENT
+								  : 0)),
+		      "create");
+	fill(segment, argv + 2);
+	puts("ready");
+	fflush(stdout);
+	if (asked(argv + 2, "close"))
+		close_range(1, ~0u, 0);
+	while (read(0, &byte, 1) > 0)
+		;
+	return 0;
+}

@@ -1,0 +1,853 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * shm/arena.h, seen from the rooms above
+ */
+
+#include "shm/arena.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <mproc/common.h>
+#include <mproc/error.h>
+
+#include "ipc/participant.h"
+#include "shm/arena_layout.h"
+#include "tests/support/arena.h"
+#include "tests/support/child.h"
+
+#define PAGE  4096u
+#define PAGES 512u
+#define BYTES ((uint64_t)PAGES * PAGE)
+
+static struct t_arena a;
+
+/* What processes of a test tell each other. */
+static struct {
+	_Atomic(uint64_t) off[8];
+	_Atomic(int) ready;
+} * told;
+
+static int setup(void **state)
+{
+	(void)state;
+	told = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (told == MAP_FAILED)
+		return -1;
+	return t_arena_open(&a, 8, 32, PAGES);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	t_arena_close(&a);
+	munmap(told, 4096);
+	return 0;
+}
+
+static int alloc(uint64_t len, uint64_t *ret_off)
+{
+	return mproc__arena_alloc(&a.segment, t_arena_me(&a), len, false, ret_off);
+}
+
+static int release(uint64_t off)
+{
+	return mproc__arena_free(&a.segment, t_arena_me(&a), off);
+}
+
+static int publish(uint64_t off)
+{
+	return mproc__arena_publish(&a.segment, t_arena_me(&a), off);
+}
+
+static int adopt(uint64_t off)
+{
+	return mproc__arena_adopt(&a.segment, t_arena_me(&a), off);
+}
+
+static char *mem(uint64_t off)
+{
+	return a.range.base + off;
+}
+
+static uint64_t used(void)
+{
+	struct mproc__arena_stats stats;
+
+	mproc__arena_stats(&a.segment, &stats);
+	return stats.used;
+}
+
+/* Every byte can be had again, in one block. */
+static void assert_all_free(void)
+{
+	struct mproc__arena_stats stats;
+	uint64_t off;
+
+	assert_int_equal(alloc(BYTES, &off), 0);
+	assert_int_equal(release(off), 0);
+	mproc__arena_stats(&a.segment, &stats);
+	assert_int_equal(stats.used, 0);
+	assert_int_equal(stats.n_blocks, 0);
+	assert_int_equal(stats.free, BYTES);
+	assert_int_equal(stats.largest_free, BYTES);
+	assert_int_equal(stats.bytes, BYTES);
+}
+
+static void fresh_arena_gives_all_it_has_in_one_block(void **state)
+{
+	uint64_t off, other;
+
+	(void)state;
+	assert_int_equal(alloc(BYTES, &off), 0);
+	assert_int_equal(mproc__arena_len(&a.segment, off), BYTES);
+	memset(mem(off), 0xff, BYTES);
+	assert_int_equal(alloc(1, &other), -ENOSPC);
+	assert_int_equal(release(off), 0);
+	assert_all_free();
+}
+
+static void full_arena_names_what_was_wanted_and_what_is_left(void **state)
+{
+	uint64_t off, other = 4711;
+
+	(void)state;
+	assert_int_equal(alloc(BYTES - 3 * PAGE, &off), 0);
+	assert_int_equal(alloc(5 * PAGE, &other), -ENOSPC);
+	assert_string_equal(mproc_error_text(),
+			    "alloc: 20 KiB (20480 B) wanted, the largest free block has 12 KiB");
+	assert_int_equal(alloc(UINT64_MAX, &other), -ENOSPC);
+	assert_int_equal(alloc(BYTES + 1, &other), -ENOSPC);
+	assert_int_equal(other, 4711);
+	assert_int_equal(alloc(3 * PAGE, &other), 0);
+	assert_int_equal(alloc(1, &other), -ENOSPC);
+	assert_string_equal(mproc_error_text(),
+			    "alloc: 1 B (1 B) wanted, the largest free block has 0 B");
+}
+
+static void blocks_are_aligned_disjoint_and_long_enough(void **state)
+{
+	static const uint64_t lens[] = { 0,    1,    63,   64,   65,   128,  129,  255,
+					 256,  257,  500,  1024, 1025, 2047, 2048, 2049,
+					 4095, 4096, 4097, 8192, 8193, 70000 };
+	enum { N = sizeof(lens) / sizeof(lens[0]) };
+	uint64_t off[N];
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		assert_int_equal(alloc(lens[i], &off[i]), 0);
+		assert_int_equal(off[i] % 64, 0);
+		assert_true(mproc__arena_len(&a.segment, off[i]) >= lens[i]);
+		memset(mem(off[i]), (int)i + 1, mproc__arena_len(&a.segment, off[i]));
+	}
+	for (size_t i = 0; i < N; i++) {
+		uint64_t len = mproc__arena_len(&a.segment, off[i]);
+
+		for (uint64_t k = 0; k < len; k++)
+			assert_int_equal(mem(off[i])[k], (char)(i + 1));
+		assert_int_equal(release(off[i]), 0);
+	}
+	assert_all_free();
+}
+
+static void block_is_zeroed_when_asked(void **state)
+{
+	static const uint64_t lens[] = { 40, 2000, 9000 };
+	uint64_t off;
+
+	(void)state;
+	assert_int_equal(alloc(BYTES, &off), 0);
+	memset(mem(off), 0xff, BYTES);
+	assert_int_equal(release(off), 0);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(
+			mproc__arena_alloc(&a.segment, t_arena_me(&a), lens[i], true, &off), 0);
+		for (uint64_t k = 0; k < mproc__arena_len(&a.segment, off); k++)
+			assert_int_equal(mem(off)[k], 0);
+		assert_int_equal(release(off), 0);
+	}
+}
+
+/* As many blocks of @len as there are. Return: how many. */
+static size_t exhaust(uint64_t len, uint64_t *off, size_t max)
+{
+	size_t n = 0;
+	int r;
+
+	while ((r = alloc(len, &off[n])) == 0) {
+		memset(mem(off[n]), 0xff, len);
+		n++;
+		assert_true(n < max);
+	}
+	assert_int_equal(r, -ENOSPC);
+	return n;
+}
+
+static void exhausted_arena_gives_every_byte_back(void **state)
+{
+	uint64_t *off = malloc((BYTES / 64 + 1) * sizeof(*off));
+	uint64_t seed = t_seed();
+
+	(void)state;
+	assert_non_null(off);
+	for (uint64_t len = 64; len <= 4 * PAGE; len *= 2) {
+		size_t n = exhaust(len, off, BYTES / 64 + 1);
+
+		/* A word for each block is what small ones cost: an eighth at most. */
+		assert_true(n * len >= BYTES * 85 / 100);
+		assert_true(used() >= n * len);
+		for (size_t left = n; left > 0; left--) {
+			size_t i = t_random(&seed) % left;
+
+			assert_int_equal(release(off[i]), 0);
+			off[i] = off[left - 1];
+		}
+		assert_int_equal(used(), 0);
+		assert_all_free();
+	}
+	free(off);
+}
+
+static void freed_memory_serves_other_sizes_before_there_is_no_room(void **state)
+{
+	uint64_t *off = malloc((BYTES / 64 + 1) * sizeof(*off));
+	uint64_t big;
+	size_t n;
+
+	(void)state;
+	assert_non_null(off);
+	n = exhaust(64, off, BYTES / 64 + 1);
+	/* Every block of the second half goes: whole slabs, though nobody gave them back. */
+	for (size_t i = n / 2; i < n; i++)
+		assert_int_equal(release(off[i]), 0);
+	assert_int_equal(alloc(BYTES / 4, &big), 0);
+	assert_int_equal(release(big), 0);
+	for (size_t i = 0; i < n / 2; i++)
+		assert_int_equal(release(off[i]), 0);
+	assert_all_free();
+	free(off);
+}
+
+static void last_bytes_serve_small_blocks_as_well(void **state)
+{
+	uint64_t all, off, small;
+
+	(void)state;
+	/* One page: no room for a slab and its table. */
+	assert_int_equal(alloc(BYTES - PAGE, &all), 0);
+	assert_int_equal(alloc(64, &off), 0);
+	assert_int_equal(alloc(64, &small), -ENOSPC);
+	assert_int_equal(release(off), 0);
+	assert_int_equal(release(all), 0);
+
+	/* A larger block's slab, when nothing else is left. */
+	assert_int_equal(alloc(2048, &small), 0);
+	assert_int_equal(alloc(BYTES - 8 * PAGE, &all), 0);
+	while (alloc(PAGE, &off) == 0)
+		;
+	assert_int_equal(alloc(64, &off), 0);
+	assert_int_equal(mproc__arena_len(&a.segment, off), 2048);
+}
+
+static void free_neighbours_become_one(void **state)
+{
+	uint64_t off[8], all;
+
+	(void)state;
+	/* Freed in every order of three: joined with what lies before, behind, both. */
+	for (int order = 0; order < 6; order++) {
+		static const int orders[6][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+						  { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(alloc(BYTES / 4, &off[i]), 0);
+		assert_int_equal(alloc(BYTES / 4, &off[3]), 0);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(release(off[orders[order][i]]), 0);
+		assert_int_equal(alloc(BYTES / 4 * 3, &all), 0);
+		assert_int_equal(release(all), 0);
+		assert_int_equal(release(off[3]), 0);
+		assert_all_free();
+	}
+}
+
+static void largest_run_is_found_among_many(void **state)
+{
+	uint64_t off[PAGES / 20], hole[PAGES / 20], big;
+
+	(void)state;
+	/* Holes of 17 to 19 pages share a list: whatever fits must be found in it. */
+	for (size_t i = 0; i < PAGES / 20; i++) {
+		assert_int_equal(alloc((17 + (i == 20 ? 2 : i % 2)) * PAGE, &hole[i]), 0);
+		assert_int_equal(alloc(PAGE, &off[i]), 0);
+	}
+	while (alloc(PAGE, &big) == 0)
+		;
+	for (size_t i = 0; i < PAGES / 20; i++)
+		assert_int_equal(release(hole[i]), 0);
+	assert_int_equal(alloc(19 * PAGE, &big), 0);
+	assert_int_equal(big, hole[20]);
+	assert_int_equal(alloc(19 * PAGE, &big), -ENOSPC);
+}
+
+static void references_lie_within_one_block_in_use(void **state)
+{
+	uint64_t small, large;
+
+	(void)state;
+	assert_int_equal(alloc(256, &small), 0);
+	assert_int_equal(alloc(3 * PAGE, &large), 0);
+	assert_ptr_equal(mproc__arena_at(&a.segment, small, 256), mem(small));
+	assert_ptr_equal(mproc__arena_at(&a.segment, small + 255, 1), mem(small + 255));
+	assert_ptr_equal(mproc__arena_at(&a.segment, small + 256, 0), NULL);
+	assert_null(mproc__arena_at(&a.segment, small, 257));
+	assert_null(mproc__arena_at(&a.segment, small + 1, 256));
+	assert_null(mproc__arena_at(&a.segment, small, UINT64_MAX));
+	assert_ptr_equal(mproc__arena_at(&a.segment, large + PAGE + 5, 2 * PAGE - 5),
+			 mem(large + PAGE + 5));
+	assert_null(mproc__arena_at(&a.segment, large + PAGE + 5, 2 * PAGE - 4));
+	assert_null(mproc__arena_at(&a.segment, 0, 1));
+	assert_null(mproc__arena_at(&a.segment, UINT64_MAX, 1));
+	assert_null(mproc__arena_at(&a.segment, a.segment.size, 0));
+	assert_int_equal(release(large), 0);
+	assert_null(mproc__arena_at(&a.segment, large, 1));
+	assert_null(mproc__arena_at(&a.segment, large + PAGE, 1));
+	assert_int_equal(release(small), 0);
+	assert_null(mproc__arena_at(&a.segment, small, 1));
+}
+
+static char *image_of(void)
+{
+	char *image = malloc(a.range.room_len);
+
+	assert_non_null(image);
+	memcpy(image, a.range.room, a.range.room_len);
+	return image;
+}
+
+static void misuse_is_refused_and_changes_nothing(void **state)
+{
+	uint64_t small, large, freed[2], wrong[16];
+	size_t n = 0;
+	char *image;
+
+	(void)state;
+	assert_int_equal(alloc(128, &small), 0);
+	assert_int_equal(alloc(3 * PAGE, &large), 0);
+	assert_int_equal(alloc(128, &freed[0]), 0);
+	assert_int_equal(alloc(PAGE, &freed[1]), 0);
+	memset(mem(large), 0x33, 3 * PAGE); /* no word of a block */
+	assert_int_equal(release(freed[0]), 0);
+	assert_int_equal(release(freed[1]), 0);
+
+	wrong[n++] = freed[0]; /* twice */
+	wrong[n++] = freed[1];
+	wrong[n++] = small + 64; /* inside */
+	wrong[n++] = small + 1;
+	wrong[n++] = large + PAGE;
+	wrong[n++] = large + 8;
+	wrong[n++] = small + 256; /* a free block */
+	wrong[n++] = (uint64_t)((char *)a.segment.arena - a.range.base);
+	wrong[n++] = 0;
+	wrong[n++] = a.segment.size;
+	wrong[n++] = UINT64_MAX;
+	wrong[n++] = a.segment.size - PAGE; /* a free page */
+	image = image_of();
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(release(wrong[i]), -ESTALE);
+		assert_int_equal(publish(wrong[i]), -ESTALE);
+		assert_int_equal(adopt(wrong[i]), -ESTALE);
+		assert_int_equal(mproc__arena_seize(&a.segment, t_arena_me(&a), wrong[i]), -ESTALE);
+		assert_int_equal(mproc__arena_disown(&a.segment, 0, wrong[i]), -ESTALE);
+		assert_int_equal(mproc__arena_len(&a.segment, wrong[i]), 0);
+	}
+	assert_int_equal(adopt(small), -ESTALE); /* private, if to ourselves */
+	assert_memory_equal(image, a.range.room, a.range.room_len);
+	free(image);
+
+	assert_int_equal(publish(small), 0);
+	assert_int_equal(publish(small), -ESTALE);
+	assert_int_equal(publish(large), 0);
+	assert_int_equal(publish(large), -ESTALE);
+	assert_int_equal(release(small), 0);
+	assert_int_equal(release(large), 0);
+	assert_int_equal(release(large), -ESTALE);
+	assert_all_free();
+}
+
+static void touch_what_is_not_ours(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 2; i++) {
+		t_check(release(told->off[i]) == -ESTALE);
+		t_check(publish(told->off[i]) == -ESTALE);
+		t_check(adopt(told->off[i]) == -ESTALE);
+		t_check(mproc__arena_len(&a.segment, told->off[i]) != 0);
+	}
+}
+
+static void private_blocks_are_out_of_reach_for_other_processes(void **state)
+{
+	(void)state;
+	assert_int_equal(alloc(100, (uint64_t *)&told->off[0]), 0);
+	assert_int_equal(alloc(9000, (uint64_t *)&told->off[1]), 0);
+	assert_int_equal(t_reap(t_spawn(touch_what_is_not_ours, NULL)), 0);
+	assert_int_equal(release(told->off[0]), 0);
+	assert_int_equal(release(told->off[1]), 0);
+	assert_all_free();
+}
+
+static void keep_some_and_die(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	for (int i = 0; i < 4; i++) {
+		t_check(alloc(i % 2 ? 100 : 9000, &off) == 0);
+		t_check(publish(off) == 0);
+		memset(mem(off), i + 1, 100);
+		told->off[i] = off;
+	}
+	for (int i = 0; i < 500; i++)
+		t_check(alloc((uint64_t)i * 8, &off) == 0);
+	/* Took the first back, and died with it. */
+	t_check(adopt(told->off[0]) == 0);
+	t_check(adopt(told->off[1]) == 0);
+	raise(SIGKILL);
+}
+
+static void what_was_private_dies_with_its_process_and_the_rest_stays(void **state)
+{
+	(void)state;
+	assert_int_equal(t_reap(t_spawn(keep_some_and_die, NULL)), SIGKILL);
+	assert_true(used() > 500 * 64);
+	assert_int_equal(mproc__reap_all(a.range.range), 1);
+	assert_int_equal(mproc__arena_len(&a.segment, told->off[0]), 0);
+	assert_int_equal(mproc__arena_len(&a.segment, told->off[1]), 0);
+	assert_int_equal(used(), 3 * PAGE + 128);
+	for (int i = 2; i < 4; i++) {
+		assert_int_equal(mem(told->off[i])[99], i + 1);
+		assert_int_equal(release(told->off[i]), 0);
+	}
+	assert_all_free();
+}
+
+static void take_everything_and_die(void *arg)
+{
+	uint64_t off;
+
+	if (arg) {
+		while (alloc(1000, &off) == 0)
+			;
+	} else {
+		t_check(alloc(BYTES, &off) == 0);
+	}
+	raise(SIGKILL);
+}
+
+static void dead_are_reaped_before_there_is_no_room(void **state)
+{
+	uint64_t off;
+
+	(void)state;
+	assert_int_equal(t_reap(t_spawn(take_everything_and_die, NULL)), SIGKILL);
+	assert_int_equal(alloc(100, &off), 0);
+	assert_int_equal(release(off), 0);
+	assert_int_equal(t_reap(t_spawn(take_everything_and_die, told)), SIGKILL);
+	assert_int_equal(alloc(BYTES, &off), 0);
+	assert_int_equal(release(off), 0);
+}
+
+static void take_some_and_stay(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	for (int i = 0; i < 2; i++) {
+		t_check(alloc(i ? 9000 : 100, &off) == 0);
+		told->off[i] = off;
+	}
+	atomic_store(&told->ready, 1);
+	for (;;)
+		pause();
+}
+
+static bool is_ready(void *arg)
+{
+	(void)arg;
+	return atomic_load(&told->ready) == 1;
+}
+
+static void stopped_process_keeps_what_is_private_to_it(void **state)
+{
+	pid_t pid = t_spawn(take_some_and_stay, NULL);
+
+	(void)state;
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(mproc__reap_all(a.range.range), 0);
+	assert_int_equal(used(), 128 + 3 * PAGE);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_int_equal(mproc__reap_all(a.range.range), 1);
+	assert_all_free();
+}
+
+static void of_two_who_adopt_a_block_one_gets_it(void **state)
+{
+	struct mproc__identity *other, *was;
+	uint64_t off[2];
+
+	(void)state;
+	assert_int_equal(mproc__identity_new(&other, a.range.range), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(alloc(i ? 5000 : 50, &off[i]), 0);
+		assert_int_equal(publish(off[i]), 0);
+		was = mproc__identity_act(other);
+		assert_int_equal(adopt(off[i]), 0);
+		assert_int_equal(adopt(off[i]), -ESTALE);
+		mproc__identity_act(was);
+		assert_int_equal(adopt(off[i]), -ESTALE);
+		assert_int_equal(release(off[i]), -ESTALE);
+	}
+	mproc__identity_kill(other);
+	assert_int_equal(mproc__reap_all(a.range.range), 1);
+	assert_all_free();
+}
+
+static void block_passes_to_whoever_a_commit_names(void **state)
+{
+	struct mproc__identity *other, *was;
+	uint64_t seized[2], disowned[2];
+	uint32_t slot;
+
+	(void)state;
+	assert_int_equal(mproc__identity_new(&other, a.range.range), 0);
+	was = mproc__identity_act(other);
+	slot = t_arena_me(&a)->proc;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(alloc(i ? 5000 : 50, &seized[i]), 0);
+		assert_int_equal(alloc(i ? 5000 : 50, &disowned[i]), 0);
+	}
+	mproc__identity_act(was);
+	for (int i = 0; i < 2; i++) {
+		/* Alive or dead, published or not. */
+		assert_int_equal(mproc__arena_seize(&a.segment, t_arena_me(&a), seized[i]), 0);
+		assert_int_equal(mproc__arena_disown(&a.segment, slot, seized[i]), -ESTALE);
+	}
+	mproc__identity_kill(other);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mproc__arena_disown(&a.segment, slot, disowned[i]), 0);
+		assert_int_equal(mproc__arena_disown(&a.segment, slot, disowned[i]), -ESTALE);
+	}
+	assert_int_equal(mproc__reap_all(a.range.range), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mproc__arena_seize(&a.segment, t_arena_me(&a), disowned[i]), 0);
+		assert_int_equal(release(disowned[i]), 0);
+		assert_int_equal(release(seized[i]), 0);
+	}
+	assert_all_free();
+}
+
+/*
+ * The model: blocks in use, each filled with a byte of its own from end to end.
+ */
+#define MODEL 600
+
+struct model {
+	uint64_t off, len;
+	unsigned char fill;
+	bool published;
+};
+
+static void model_verify(const struct model *m)
+{
+	for (uint64_t k = 0; k < m->len; k++)
+		assert_int_equal((unsigned char)mem(m->off)[k], m->fill);
+}
+
+static void model_alloc(struct model *m, uint64_t *seed)
+{
+	uint64_t len = t_random(seed) % (t_random(seed) % 10 ? 3000 : 60000);
+	int r;
+
+	r = alloc(len, &m->off);
+	if (r == -ENOSPC)
+		return;
+	assert_int_equal(r, 0);
+	m->len = mproc__arena_len(&a.segment, m->off);
+	assert_true(m->len >= len);
+	m->fill = (unsigned char)t_random(seed);
+	m->published = false;
+	memset(mem(m->off), m->fill, m->len);
+}
+
+static void model_step(struct model *m, uint64_t *seed)
+{
+	if (!m->len) {
+		model_alloc(m, seed);
+		return;
+	}
+	switch (t_random(seed) % 3) {
+	case 0:
+		assert_int_equal(publish(m->off), m->published ? -ESTALE : 0);
+		m->published = true;
+		break;
+	case 1:
+		assert_int_equal(adopt(m->off), m->published ? 0 : -ESTALE);
+		m->published = false;
+		break;
+	default:
+		model_verify(m);
+		assert_int_equal(release(m->off), 0);
+		assert_int_equal(release(m->off), -ESTALE);
+		m->len = 0;
+	}
+}
+
+static void any_sequence_of_calls_agrees_with_the_model(void **state)
+{
+	struct model *model = calloc(MODEL, sizeof(*model));
+	size_t steps = t_long() ? 2000000 : 60000;
+	uint64_t seed = t_seed();
+
+	(void)state;
+	assert_non_null(model);
+	for (size_t i = 0; i < steps; i++) {
+		struct mproc__arena_stats stats;
+		uint64_t sum = 0, n = 0;
+
+		model_step(&model[t_random(&seed) % MODEL], &seed);
+		if (i % 1000)
+			continue;
+		for (size_t k = 0; k < MODEL; k++) {
+			sum += model[k].len;
+			n += model[k].len != 0;
+		}
+		mproc__arena_stats(&a.segment, &stats);
+		assert_int_equal(stats.used, sum);
+		assert_int_equal(stats.n_blocks, n);
+	}
+	for (size_t k = 0; k < MODEL; k++) {
+		if (!model[k].len)
+			continue;
+		model_verify(&model[k]);
+		assert_int_equal(release(model[k].off), 0);
+	}
+	assert_all_free();
+	free(model);
+}
+
+struct worker {
+	struct mproc__identity *identity;
+	uint64_t seed;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint64_t off[32] = { 0 };
+
+	mproc__identity_act(w->identity);
+	for (int i = 0; i < 20000; i++) {
+		uint64_t *slot = &off[t_random(&w->seed) % 32];
+		uint64_t len = 1 + t_random(&w->seed) % (i % 8 ? 600 : 9000);
+
+		if (*slot) {
+			if (*(uint64_t *)(void *)mem(*slot) != (*slot ^ (uintptr_t)w))
+				return "another wrote into our block";
+			if (release(*slot) < 0)
+				return "our block was not ours";
+			*slot = 0;
+		} else if (alloc(len, slot) == 0) {
+			*(uint64_t *)(void *)mem(*slot) = *slot ^ (uintptr_t)w;
+		}
+	}
+	for (int i = 0; i < 32; i++)
+		if (off[i] && release(off[i]) < 0)
+			return "our block was not ours";
+	mproc__identity_act(NULL);
+	return NULL;
+}
+
+static void threads_as_participants_never_share_a_block(void **state)
+{
+	struct worker w[3];
+	pthread_t threads[3];
+	void *said;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(mproc__identity_new(&w[i].identity, a.range.range), 0);
+		w[i].seed = t_seed() + i;
+	}
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work, &w[i]), 0);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(pthread_join(threads[i], &said), 0);
+		if (said)
+			fail_msg("%s", (const char *)said);
+	}
+	for (size_t i = 0; i < 3; i++)
+		mproc__identity_kill(w[i].identity);
+	assert_int_equal(a.range.range->reg->heals, 0);
+	assert_all_free();
+}
+
+static void copy_of_the_arena_tells_what_the_arena_tells(void **state)
+{
+	uint64_t room = a.section, off, slab_free = 0;
+	struct mproc__arena_geometry g = { 0 };
+	struct mproc__arena_stats stats;
+	struct mproc__arena_look look;
+	struct mproc__arena_run run = { 0 };
+	struct mproc__arena *copy;
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(alloc((uint64_t)i * 50, &off), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(alloc(5000, &off), 0);
+		assert_int_equal(publish(off), 0);
+	}
+	copy = malloc(room);
+	assert_non_null(copy);
+	memcpy(copy, a.segment.arena, room);
+	assert_true(mproc__arena_geometry_check(copy, room, a.segment.size, &g));
+	assert_false(mproc__arena_geometry_check(copy, room / 2, a.segment.size, &g));
+	assert_false(mproc__arena_geometry_check(copy, room, a.segment.size - 1, &g));
+	assert_true(mproc__arena_geometry_check(copy, room, a.segment.size, &g));
+	mproc__arena_look(&g, copy->pages, &look);
+	assert_int_equal(look.n_used, 6);
+	assert_int_equal(look.n_lost, 0);
+	assert_int_equal(look.n_free + look.n_private + look.n_used + look.n_slab + look.n_tables,
+			 PAGES);
+	for (uint32_t page = 0; page < PAGES; page += run.n_pages) {
+		struct mproc__arena_blocks blocks;
+
+		assert_true(mproc__arena_run_look(&g, page, copy->pages[page].word,
+						  copy->pages[page].link, &run));
+		if (run.state != MPROC__ARENA_SLAB)
+			continue;
+		mproc__arena_blocks_look((void *)(a.range.base + g.off + run.table), run.class,
+					 &blocks);
+		assert_int_equal(blocks.n_impossible, 0);
+		slab_free += blocks.n_free * mproc__arena_class_size(run.class);
+	}
+	mproc__arena_stats(&a.segment, &stats);
+	assert_int_equal(stats.free, look.n_free * PAGE + slab_free);
+	assert_int_equal(stats.largest_free, look.largest_free * PAGE);
+	free(copy);
+}
+
+static void use_what_is_scribbled_over(void *arg)
+{
+	uint64_t seed = *(uint64_t *)arg, off[64] = { 0 };
+	size_t words = a.section / 8;
+	_Atomic(uint64_t) *section = (void *)a.segment.arena;
+
+	for (int i = 0; i < 400; i++) {
+		uint64_t *slot = &off[t_random(&seed) % 64];
+		uint64_t len = t_random(&seed) % (i % 4 ? 2500 : 50000);
+
+		/* Bits of lists, words, current slabs; never those of the locks' owners. */
+		if (i % 8 == 0) {
+			size_t w = sizeof(struct mproc__arena) / 8 +
+				   t_random(&seed) % (words - sizeof(struct mproc__arena) / 8);
+
+			if (i % 16)
+				w = offsetof(struct mproc__arena, births) / 8 +
+				    t_random(&seed) % 60;
+			section[w] ^= UINT64_C(1) << t_random(&seed) % 64;
+		}
+		if (*slot) {
+			(void)release(*slot);
+			*slot = 0;
+		} else if (alloc(len, slot) == 0) {
+			t_check(*slot <= a.segment.size && a.segment.size - *slot >= len);
+			(void)publish(*slot);
+		} else {
+			*slot = 0;
+		}
+		(void)mproc__arena_at(&a.segment, t_random(&seed) % a.segment.size, 100);
+	}
+	(void)used();
+}
+
+static void scribbled_arena_neither_crashes_nor_hangs(void **state)
+{
+	uint64_t seed = t_seed();
+	int rounds = t_long() ? 2000 : 100;
+
+	for (int i = 0; i < rounds; i++, seed++) {
+		assert_int_equal(t_reap(t_spawn(use_what_is_scribbled_over, &seed)), 0);
+		assert_int_equal(teardown(state), 0);
+		assert_int_equal(setup(state), 0);
+	}
+}
+
+static void arena_of_one_page_and_of_none(void **state)
+{
+	struct mproc__arena *arena = aligned_alloc(128, 8192);
+	struct t_arena small;
+	uint64_t off, other;
+
+	(void)state;
+	assert_non_null(arena);
+	memset(arena, 0, 8192);
+	assert_int_equal(mproc__arena_init(arena, 100, 4096), -ENOSPC);
+	assert_int_equal(mproc__arena_init(arena, 0, 0), -ENOSPC);
+	free(arena);
+	assert_int_equal(t_arena_open(&small, 2, 4, 1), 0);
+	assert_int_equal(mproc__arena_alloc(&small.segment, t_arena_me(&small), 1, true, &off), 0);
+	assert_int_equal(mproc__arena_alloc(&small.segment, t_arena_me(&small), 1, true, &other),
+			 -ENOSPC);
+	assert_int_equal(mproc__arena_free(&small.segment, t_arena_me(&small), off), 0);
+	t_arena_close(&small);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(fresh_arena_gives_all_it_has_in_one_block),
+		TEST(full_arena_names_what_was_wanted_and_what_is_left),
+		TEST(blocks_are_aligned_disjoint_and_long_enough),
+		TEST(block_is_zeroed_when_asked),
+		TEST(exhausted_arena_gives_every_byte_back),
+		TEST(freed_memory_serves_other_sizes_before_there_is_no_room),
+		TEST(last_bytes_serve_small_blocks_as_well),
+		TEST(free_neighbours_become_one),
+		TEST(largest_run_is_found_among_many),
+		TEST(references_lie_within_one_block_in_use),
+		TEST(misuse_is_refused_and_changes_nothing),
+		TEST(private_blocks_are_out_of_reach_for_other_processes),
+		TEST(what_was_private_dies_with_its_process_and_the_rest_stays),
+		TEST(dead_are_reaped_before_there_is_no_room),
+		TEST(stopped_process_keeps_what_is_private_to_it),
+		TEST(of_two_who_adopt_a_block_one_gets_it),
+		TEST(block_passes_to_whoever_a_commit_names),
+		TEST(any_sequence_of_calls_agrees_with_the_model),
+		TEST(threads_as_participants_never_share_a_block),
+		TEST(copy_of_the_arena_tells_what_the_arena_tells),
+		TEST(scribbled_arena_neither_crashes_nor_hangs),
+		TEST(arena_of_one_page_and_of_none),
+	};
+
+	return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
+}

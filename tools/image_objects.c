@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What lies in a copied segment: the catalogue, and the objects by their kinds
+ *
+ * Mutexes and events that users put into blocks of their own are not in the
+ * catalogue: nothing in memory says where they are.
+ */
+
+#include "tools/image.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/text.h"
+
+#define GROW    64
+#define BUDGET  (UINT64_C(32) << 20)
+#define RETRIES 16 /* of a look at cursors that belong to different moments */
+
+static void __attribute__((__format__(__printf__, 2, 3)))
+impossible(struct image_object *object, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(object->why, sizeof(object->why), fmt, ap);
+	va_end(ap);
+	object->possible = false;
+}
+
+static void add_object(struct image *image, uint32_t i, const void *record)
+{
+	const struct mproc__section *data = &image->head.sections[MPROC__SECTION_DATA];
+	struct mproc__entry_view view;
+	struct image_object *object;
+	char why[IMAGE_WHY] = "";
+	bool possible;
+
+	possible = mproc__entry_check(record, data->off, data->len, &view, why, sizeof(why));
+	if (view.state == MPROC__ENTRY_EMPTY || view.state == MPROC__ENTRY_TOMB)
+		return;
+	/* Where a reservation leads to is written last; a removal leads nowhere any more. */
+	if (view.state == MPROC__ENTRY_RESERVED || view.state == MPROC__ENTRY_DYING)
+		possible = true;
+	if (image->n_objects % GROW == 0)
+		image->objects = text_alloc(image->objects,
+					    (image->n_objects + GROW) * sizeof(*image->objects));
+	object = &image->objects[image->n_objects++];
+	memset(object, 0, sizeof(*object));
+	object->entry = i;
+	object->view = view;
+	object->possible = possible;
+	memcpy(object->why, why, sizeof(why));
+	image->n_live += view.state == MPROC__ENTRY_LIVE;
+}
+
+bool image_read_catalogue(struct image *image)
+{
+	const struct mproc__section *section = &image->head.sections[MPROC__SECTION_CATALOGUE];
+	struct mproc__catalogue head;
+
+	if (!image_copy(image, &head, sizeof(head), section->off, "catalogue"))
+		return false;
+	if (!mproc__catalogue_check(&head, image->head.n_objects, section->len, image->why,
+				    sizeof(image->why))) {
+		image->verdict = IMAGE_CORRUPT;
+		return false;
+	}
+	return image_records(image, section->off + offsetof(struct mproc__catalogue, entries),
+			     sizeof(struct mproc__entry), image->head.n_objects, "catalogue",
+			     add_object);
+}
+
+/* Copy some of an object; what cannot be had condemns the object, not the segment. */
+static bool copy_object(struct image *image, struct image_object *object, void *buf, size_t len,
+			uint64_t at)
+{
+	ssize_t r;
+
+	if (len > image->budget) {
+		object->skipped = true;
+		return false;
+	}
+	image->budget -= len;
+	r = image->source->read(image->source, buf, len, object->view.off + at);
+	if (r == (ssize_t)len)
+		return true;
+	impossible(object, "%s", r < 0 ? strerror((int)-r) : "the file ends inside it");
+	return false;
+}
+
+static void read_queue(struct image *image, struct image_object *object)
+{
+	struct mproc__queue_shared head;
+
+	for (int i = 0; i < RETRIES; i++) {
+		if (!copy_object(image, object, &head, sizeof(head), 0))
+			return;
+		if (!mproc__queue_look(&head, object->view.len, &object->queue)) {
+			impossible(object, "its geometry is impossible, or of another layout");
+			return;
+		}
+		if (object->queue.possible)
+			break;
+	}
+	if (!object->queue.possible)
+		impossible(object, "its cursors do not fit its geometry");
+	object->queue_sleepers =
+		(atomic_load_explicit(&head.not_empty.sleepers, memory_order_relaxed) & 1) |
+		(atomic_load_explicit(&head.not_full.sleepers, memory_order_relaxed) & 1) << 1;
+}
+
+static void copy_workers(struct image_pool *pool, const void *copy)
+{
+	const struct mproc__pool_shared *shared = copy;
+	const struct mproc__pool_worker *raw = (const void *)(shared + 1);
+	const _Atomic(uint64_t) *slots =
+		(const void *)((const char *)copy + mproc__pool_slots_off(pool->seen.n_workers));
+
+	pool->workers = text_alloc(NULL, pool->seen.n_workers * sizeof(*pool->workers));
+	for (uint32_t i = 0; i < pool->seen.n_workers; i++) {
+		uint32_t running = atomic_load_explicit(&raw[i].running, memory_order_relaxed);
+
+		pool->workers[i] = (struct image_worker){
+			.pid = atomic_load_explicit(&raw[i].pid, memory_order_relaxed),
+			.ready = atomic_load_explicit(&raw[i].ready, memory_order_relaxed),
+			.n_done = atomic_load_explicit(&raw[i].n_done, memory_order_relaxed),
+			.n_deaths = atomic_load_explicit(&raw[i].n_deaths, memory_order_relaxed),
+			.since = atomic_load_explicit(&raw[i].since, memory_order_relaxed),
+		};
+		if (running && running <= pool->seen.n_tasks) {
+			pool->workers[i].running = running;
+			pool->workers[i].attempt = mproc__slot_attempt(
+				atomic_load_explicit(&slots[running - 1], memory_order_relaxed));
+		}
+	}
+}
+
+static void read_pool(struct image *image, struct image_object *object)
+{
+	uint64_t most = mproc__pool_size(MPROC__POOL_WORKERS_MAX, MPROC__POOL_TASKS_MAX);
+	uint64_t len = object->view.len < most ? object->view.len : most;
+	void *copy;
+
+	if (len < sizeof(struct mproc__pool_shared)) {
+		impossible(object, "%u bytes are too few for a pool", (unsigned)len);
+		return;
+	}
+	/* The structs in it are aligned to what they are aligned to in a segment. */
+	copy = aligned_alloc(64, (size_t)((len + 63) & ~UINT64_C(63)));
+	if (!copy) {
+		impossible(object, "no memory for a copy");
+		return;
+	}
+	if (copy_object(image, object, copy, (size_t)len, 0)) {
+		if (mproc__pool_look(copy, len, &object->pool.seen, object->why,
+				     sizeof(object->why)) < 0)
+			object->possible = false;
+		else
+			copy_workers(&object->pool, copy);
+	}
+	free(copy);
+}
+
+static int compare_off(const void *a, const void *b, void *arg)
+{
+	const struct image *image = arg;
+	uint64_t x = image->objects[*(const size_t *)a].view.off;
+	uint64_t y = image->objects[*(const size_t *)b].view.off;
+
+	return x < y ? -1 : x > y;
+}
+
+static void index_objects(struct image *image)
+{
+	image->by_off = text_alloc(NULL, image->n_objects * sizeof(*image->by_off));
+	for (size_t i = 0; i < image->n_objects; i++)
+		if (image->objects[i].possible && image->objects[i].view.state == MPROC__ENTRY_LIVE)
+			image->by_off[image->n_by_off++] = i;
+	if (image->n_by_off)
+		qsort_r(image->by_off, image->n_by_off, sizeof(*image->by_off), compare_off, image);
+}
+
+/* Index of the object that contains @off, or image->n_objects. */
+static size_t find_object(const struct image *image, uint64_t off)
+{
+	size_t from = 0, to = image->n_by_off;
+	const struct mproc__entry_view *view;
+
+	/* The last one that does not begin behind it. */
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (image->objects[image->by_off[middle]].view.off <= off)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	if (!from)
+		return image->n_objects;
+	view = &image->objects[image->by_off[from - 1]].view;
+	return off - view->off < view->len ? image->by_off[from - 1] : image->n_objects;
+}
+
+const struct image_object *image_object_at(const struct image *image, uint64_t off)
+{
+	size_t i = find_object(image, off);
+
+	return i < image->n_objects ? &image->objects[i] : NULL;
+}
+
+void image_read_objects(struct image *image)
+{
+	index_objects(image);
+	image->budget = BUDGET;
+	for (size_t i = 0; i < image->n_objects; i++) {
+		struct image_object *object = &image->objects[i];
+
+		if (object->possible && object->view.state == MPROC__ENTRY_LIVE) {
+			if (object->view.kind == MPROC__KIND_QUEUE)
+				read_queue(image, object);
+			else if (object->view.kind == MPROC__KIND_POOL)
+				read_pool(image, object);
+		}
+		image->n_damaged += !object->possible;
+	}
+	for (size_t i = 0; i < image->n_threads; i++) {
+		uint64_t what = image->threads[i].waits_on;
+		size_t k = find_object(image, mproc__what_off(what));
+
+		if (what && k < image->n_objects)
+			image->objects[k].n_waiters++;
+	}
+}

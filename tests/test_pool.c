@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * mproc/pool.h and mproc/future.h, seen from outside, with workers that die
+ * mproc/pool.h, seen from outside, with workers that die
  */
 
 #include <mproc/pool.h>
@@ -163,24 +163,6 @@ static void default_is_a_worker_for_each_usable_cpu(void **state)
 	end(pool);
 }
 
-static void tasks_own_error_is_a_value(void **state)
-{
-	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 1));
-	text_in in = { .text = "" };
-	struct mproc_future_error error;
-	mproc_future *future = echo_submit(pool, &in);
-	text_out out;
-
-	(void)state;
-	assert_int_equal(echo_result(future, &out, mproc_after_ms(20000)), -EDOM);
-	assert_int_equal(mproc_future_error(future, &error), 1);
-	assert_int_equal(error.code, -EDOM);
-	assert_int_equal(error.signal, 0);
-	assert_int_equal(error.attempt, 1);
-	mproc_future_unref(future);
-	end(pool);
-}
-
 static void long_texts_go_there_and_back(void **state)
 {
 	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2));
@@ -299,66 +281,6 @@ static void killed_worker_is_replaced_and_its_task_tried_again(void **state)
 	assert_int_equal(ret, 1);
 	mproc_future_unref(a);
 	mproc_future_unref(b);
-	end(pool);
-}
-
-static void deadlines_and_conditions_of_waiting(void **state)
-{
-	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2));
-	mproc_future *both[2] = { hold_submit(pool, 0), NULL };
-	struct mproc_future_error error;
-	int32_t ret;
-
-	(void)state;
-	assert_int_equal(hold_result(both[0], &ret, MPROC_NOWAIT), -EAGAIN);
-	assert_int_equal(hold_result(both[0], &ret, mproc_after_ms(10)), -ETIMEDOUT);
-	assert_int_equal(hold_result(both[0], &ret, -1), -EINVAL);
-	assert_int_equal(mproc_future_done(both[0]), 0);
-	assert_int_equal(mproc_future_error(both[0], &error), -EAGAIN);
-	both[1] = die_submit(pool, -3);
-	assert_int_equal(mproc_future_wait(both, 2, MPROC_FUTURE_ALL, mproc_after_ms(30)),
-			 -ETIMEDOUT);
-	assert_int_equal(mproc_future_wait(both, 2, MPROC_FUTURE_FIRST, mproc_after_ms(20000)), 1);
-	assert_int_equal(
-		mproc_future_wait(both, 2, MPROC_FUTURE_FIRST_ERROR, mproc_after_ms(20000)), 1);
-	assert_int_equal(mproc_future_wait(both, 0, MPROC_FUTURE_ALL, MPROC_NOWAIT), 0);
-	atomic_store(&shared->go, 1);
-	assert_int_equal(mproc_future_wait(both, 2, MPROC_FUTURE_ALL, mproc_after_ms(20000)), 2);
-	assert_int_equal(add_result(both[0], NULL, MPROC_NOWAIT), -EINVAL);
-	mproc_future_unref(both[0]);
-	mproc_future_unref(both[1]);
-	end(pool);
-}
-
-static void as_completed_gives_each_once(void **state)
-{
-	enum { N = 200 };
-	struct mproc_future_iter iter = MPROC_FUTURE_ITER;
-	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2, .tasks = 16));
-	mproc_future *future, *dropped;
-	int64_t sum = 0;
-	int n = 0, r;
-
-	(void)state;
-	assert_int_equal(mproc_future_as_completed(&iter, &future, MPROC_FOREVER), 0);
-	for (int i = 0; i < N; i++) {
-		future = add_submit(pool, i, 0);
-		assert_int_equal(mproc_future_iter_add(&iter, future), 0);
-		assert_int_equal(mproc_future_iter_add(&iter, future), -EBUSY);
-	}
-	/* A future whose last reference goes leaves the iterator, done or not. */
-	dropped = hold_submit(pool, 0);
-	assert_int_equal(mproc_future_iter_add(&iter, dropped), 0);
-	mproc_future_unref(dropped);
-	while ((r = mproc_future_as_completed(&iter, &future, mproc_after_ms(20000))) > 0) {
-		sum += value_of(future);
-		n++;
-		mproc_future_unref(future);
-	}
-	assert_int_equal(r, 0);
-	assert_int_equal(n, N);
-	assert_int_equal(sum, (int64_t)N * (N - 1) / 2);
-	atomic_store(&shared->go, 1);
 	end(pool);
 }
 
@@ -592,13 +514,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(results_belong_to_their_tasks),
 		TEST(default_is_a_worker_for_each_usable_cpu),
-		TEST(tasks_own_error_is_a_value),
 		TEST(long_texts_go_there_and_back),
 		TEST(crash_fails_its_task_alone),
 		TEST(retries_are_counted_by_their_cause),
 		TEST(killed_worker_is_replaced_and_its_task_tried_again),
-		TEST(deadlines_and_conditions_of_waiting),
-		TEST(as_completed_gives_each_once),
 		TEST(map_keeps_the_order),
 		TEST(shutdown_ends_what_it_should),
 		TEST(close_without_shutdown_kills),

@@ -185,6 +185,17 @@ static double run_trip(const struct bench_case *c)
 	return bench_call_ns(ping, &trip, c->size > 65536 ? 4 : 64) / 1000;
 }
 
+static double run_line(const struct bench_case *c)
+{
+	(void)c;
+	return bench_line_ns() / 1000;
+}
+
+static double run_futex(const struct bench_case *c)
+{
+	return bench_futex_ns(c->apart) / 1000;
+}
+
 /* Streams: some put, some get, all the time. */
 struct count {
 	alignas(128) _Atomic(uint64_t) n;
@@ -329,12 +340,14 @@ static const struct bench_case cases[] = {
 	{ "queue", "mproc", "", 64, 2, TRIP, "<= 0.25", true, run_trip },
 	{ "queue", "pipe", "", 64, 2, TRIP, NULL, true, run_trip },
 	{ "queue", TICKETS, 64, 2, TRIP, NULL, true, run_trip },
+	{ "queue", BENCH_LIMIT, "raw cache line", 64, 2, TRIP, NULL, true, run_line },
 	{ "queue", "mproc", "", 1024, 2, TRIP, NULL, true, run_trip },
 	{ "queue", "pipe", "", 1024, 2, TRIP, NULL, true, run_trip },
 	{ "queue", "mproc", "", MIB, 2, TRIP, NULL, true, run_trip },
 	{ "queue", "pipe", "", MIB, 2, TRIP, NULL, true, run_trip },
-	{ "queue", "mproc", "", 64, 2, TRIP_ON, NULL, false, run_trip },
+	{ "queue", "mproc", "", 64, 2, TRIP_ON, ">= 0.91x limit", false, run_trip },
 	{ "queue", "pipe", "", 64, 2, TRIP_ON, NULL, false, run_trip },
+	{ "queue", BENCH_LIMIT, "bare futex", 64, 2, TRIP_ON, NULL, false, run_futex },
 	{ "queue", "mproc", "", 64, 2, STREAM, ">= 60e6", true, run_rate },
 	{ "queue", "mproc", "16 at once", 64, 2, STREAM, NULL, true, run_rate_at_once },
 	{ "queue", "pipe", "", 64, 2, STREAM, NULL, true, run_rate },

@@ -228,12 +228,12 @@ def connect(kind):
     return [(q.put, q.get) for q in (make(), make())]
 
 
-def round_trip(kind, size):
+def round_trip(kind, size, cpu=1):
     (put, seen), (reply, get) = connect(kind)
     data = os.urandom(size)
 
     def partner():
-        pin(1)
+        pin(cpu)
         while True:
             reply(seen())
 
@@ -284,6 +284,8 @@ for peer in "Pipe", "Queue":
     for bytes_each in 64, 1024, MIB:
         case("queue", "Python mp." + peer, "round trip p50", "us", bytes_each, 2)(
             lambda this, kind=peer: round_trip(kind, this["size"]))
+    case("queue", "Python mp." + peer, "round trip p50, same CPU", "us", 64, 2)(
+        lambda this, kind=peer: round_trip(kind, this["size"], 0))
     case("queue", "Python mp." + peer, "stream", "/s", 64, 2)(
         lambda this, kind=peer: stream(kind, this["size"], 1, 1))
     case("queue", "Python mp." + peer, "stream", "GB/s", MIB, 2)(

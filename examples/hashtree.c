@@ -434,6 +434,9 @@ int main(int argc, char **argv)
 
 	hash_tree(&job);
 	seconds = (double)(mproc_now() - job.progress.start) / 1e9;
+	/* When the workers have ended, their counts are final. One that was stopped is killed. */
+	if (mproc_pool_shutdown(job.pool, 0, mproc_after_ms(2000)) < 0 && !job.quiet)
+		fputs("hashtree: some workers did not end by themselves\n", stderr);
 	if (job.n_files)
 		qsort(job.files, job.n_files, sizeof(struct file *), by_path);
 	print_digests(&job);

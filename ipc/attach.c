@@ -261,20 +261,14 @@ static void slot_publish(struct mproc__range *range, uint32_t proc)
 static int slot_take(struct mproc__range *range, bool forked, uint32_t *ret_proc, void **ret_pin)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	int fd, r;
+	int r;
 
 	for (uint32_t i = 0; i < range->n_procs; i++) {
-		/* A cheap look first: a private description costs an open. */
-		if (mproc__token_held(range, MPROC__BYTE_SLOT(i), 1) > 0)
-			continue;
-		fd = mproc__range_reopen(range, "attach");
-		if (fd < 0)
-			return fd;
-		r = mproc__token_take(ret_pin, fd, MPROC__BYTE_SLOT(i), F_WRLCK);
+		r = mproc__slot_lock(range, i, ret_pin);
 		if (r == -EAGAIN)
 			continue;
 		if (r < 0)
-			return mproc__fail_errno(r, "attach: lock slot %" PRIu32, i);
+			return r;
 		if (mproc__reap_locked(range, NULL, i)) {
 			mproc__token_drop(*ret_pin);
 			continue;

@@ -356,18 +356,18 @@ static inline const unsigned char *get_field(struct mproc__unpack *u, const unsi
 }
 
 /*
- * Fields from @missing on are not in the message and stay NULL: do none of them share
- * their count with an array that is there?
+ * Fields from number @first on are not in the message and stay NULL: does none of them
+ * share its count with an array that is there?
  */
 static bool counts_agree(struct mproc__unpack *u, const unsigned char *p,
-			 const struct mproc_pack_type *type, const struct mproc_pack_field *missing,
-			 unsigned char *value)
+			 const struct mproc_pack_type *type, uint32_t first, unsigned char *value)
 {
-	for (; missing < type->fields + type->n_fields; missing++) {
-		if ((missing->kind == MPROC_PACK_KIND_BYTES ||
-		     missing->kind == MPROC_PACK_KIND_VEC) &&
-		    !mproc__unpack_count(u, p, type, missing, value, 0)) {
-			mproc__pack_path_field(missing->name);
+	for (uint32_t i = first; i < type->n_fields; i++) {
+		const struct mproc_pack_field *field = &type->fields[i];
+
+		if ((field->kind == MPROC_PACK_KIND_BYTES || field->kind == MPROC_PACK_KIND_VEC) &&
+		    !mproc__unpack_count(u, p, type, field, value, 0)) {
+			mproc__pack_path_field(field->name);
 			return false;
 		}
 	}
@@ -378,8 +378,9 @@ static bool counts_agree(struct mproc__unpack *u, const unsigned char *p,
 static const unsigned char *get_struct(struct mproc__unpack *u, const unsigned char *p,
 				       const struct mproc_pack_type *type, unsigned char *value)
 {
-	const struct mproc_pack_field *field = type->fields, *end;
+	const struct mproc_pack_field *field = type->fields, *end = field;
 	struct mproc__head head;
+	uint32_t known;
 	uint64_t n;
 
 	if (MPROC__UNLIKELY(!u->depth))
@@ -403,7 +404,10 @@ static const unsigned char *get_struct(struct mproc__unpack *u, const unsigned c
 		n = head.arg;
 	}
 	/* A shorter message is from an older sender: the rest stays zero. */
-	end = field + (n < type->n_fields ? n : type->n_fields);
+	known = n < type->n_fields ? (uint32_t)n : type->n_fields;
+	/* A table of no fields may be NULL. */
+	if (known)
+		end += known;
 	for (; field < end; field++) {
 		p = get_field(u, p, type, field, value);
 		if (MPROC__UNLIKELY(!p)) {
@@ -411,13 +415,13 @@ static const unsigned char *get_struct(struct mproc__unpack *u, const unsigned c
 			return NULL;
 		}
 	}
-	if (MPROC__UNLIKELY(n < type->n_fields) && !counts_agree(u, p, type, end, value))
+	if (MPROC__UNLIKELY(known < type->n_fields) && !counts_agree(u, p, type, known, value))
 		return NULL;
 	/* A longer one is from a newer. */
-	for (uint64_t i = type->n_fields; MPROC__UNLIKELY(i < n); i++) {
+	for (uint64_t more = known; MPROC__UNLIKELY(more < n); more++) {
 		p = skip(u, p);
 		if (!p) {
-			mproc__pack_path_index(i);
+			mproc__pack_path_index(more);
 			return NULL;
 		}
 	}

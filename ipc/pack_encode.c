@@ -26,9 +26,9 @@
 #include "ipc/pack.h"
 #include "ipc/pack_item.h"
 
-/* Fields that share one look for room, and what they and the struct's head take. */
+/* Fields that share one look for room, and what their heads can take. */
 #define RUN   32u
-#define STAGE (MPROC__HEAD_MAX * (RUN + 1))
+#define STAGE (MPROC__HEAD_MAX * RUN)
 
 /* Messages that mproc_pack_dumps() need not measure first. */
 #define DUMPS_SMALL 512u
@@ -239,8 +239,8 @@ static inline unsigned char *put_scalar(unsigned char *p, unsigned kind, const u
 static unsigned char *put_struct(struct writer *w, unsigned char *p,
 				 const struct mproc_pack_type *type, const unsigned char *value)
 {
-	const struct mproc_pack_field *field = type->fields, *end = field + type->n_fields;
-	const struct mproc_pack_field *stop = type->n_fields > RUN ? field + RUN : end;
+	const struct mproc_pack_field *field = type->fields, *stop = field;
+	uint32_t n = type->n_fields; /* behind stop */
 
 	if (MPROC__UNLIKELY(!w->depth))
 		return FAULT(w, p, MPROC_PACK_ERROR_TOO_DEEP, "structs nested too deep; a cycle?");
@@ -248,13 +248,14 @@ static unsigned char *put_struct(struct writer *w, unsigned char *p,
 		return FAULT(w, p, MPROC_PACK_ERROR_LIMIT, "too many structs");
 	w->depth--;
 	w->objects--;
-	p = room(w, p, MPROC__HEAD_MAX * (1 + (size_t)(stop - field)));
-	p = mproc__put_head(p, MPROC__ARRAY, type->n_fields);
+	p = room(w, p, MPROC__HEAD_MAX);
+	p = mproc__put_head(p, MPROC__ARRAY, n);
 	for (;; field++) {
 		if (MPROC__UNLIKELY(field == stop)) {
-			if (field == end)
+			if (!n)
 				break;
-			stop = (size_t)(end - field) > RUN ? field + RUN : end;
+			stop += n < RUN ? n : RUN;
+			n -= (uint32_t)(stop - field);
 			p = room(w, p, MPROC__HEAD_MAX * (size_t)(stop - field));
 		}
 		if (field->kind <= MPROC_PACK_KIND_FLOAT64) {

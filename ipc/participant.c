@@ -18,6 +18,11 @@
  *	dead(word)	the generation has moved on, or the record is not LIVE,
  *			or the byte of the record's process is free
  *
+ * Whoever finds the byte free writes that down (record LIVE -> DYING, slot LIVE ->
+ * REAPING, by a CAS from the very word that was read before the question): a reaper
+ * locks the byte, and were he stopped then, the dead would look alive again. A
+ * reaper writes it down before he locks.
+ *
  * Reaping is done by whoever holds the byte of the dead: he is the only one, and
  * when he dies in turn the kernel frees the byte for the next. Steps, each of
  * which may be repeated:
@@ -222,9 +227,12 @@ bool mproc__dead(struct mproc__range *range, uint64_t word)
 	if (mproc__owner_generation(own) != mproc__owner_generation(word) ||
 	    mproc__own_state(own) != MPROC__THREAD_LIVE || mproc__own_proc(own) >= range->n_procs)
 		return true;
-	if (mproc__range_slot(range) == (int)mproc__own_proc(own))
+	if (mproc__range_slot(range) == (int)mproc__own_proc(own) ||
+	    mproc__token_held(range, MPROC__BYTE_SLOT(mproc__own_proc(own)), 1) != 0)
 		return false;
-	return mproc__token_held(range, MPROC__BYTE_SLOT(mproc__own_proc(own)), 1) == 0;
+	atomic_compare_exchange_strong(&range->threads[index].own, &own,
+				       (own & ~UINT64_C(15)) | MPROC__THREAD_DYING);
+	return true;
 }
 
 bool mproc__proc_dead(struct mproc__range *range, uint32_t proc, uint64_t generation)
@@ -236,9 +244,12 @@ bool mproc__proc_dead(struct mproc__range *range, uint32_t proc, uint64_t genera
 	st = atomic_load_explicit(&range->procs[proc].st, memory_order_acquire);
 	if (mproc__proc_generation(st) != generation || mproc__proc_state(st) != MPROC__PROC_LIVE)
 		return true;
-	if (mproc__range_slot(range) == (int)proc)
+	if (mproc__range_slot(range) == (int)proc ||
+	    mproc__token_held(range, MPROC__BYTE_SLOT(proc), 1) != 0)
 		return false;
-	return mproc__token_held(range, MPROC__BYTE_SLOT(proc), 1) == 0;
+	atomic_compare_exchange_strong(&range->procs[proc].st, &st,
+				       mproc__proc_word(generation, MPROC__PROC_REAPING));
+	return true;
 }
 
 /* Fill in who the owner of @rec is, and let it be one whom sleepers reach. */
@@ -383,6 +394,17 @@ void mproc__thread_release(struct mproc__range *range, struct mproc__thread *rec
 	free_record(range, rec);
 }
 
+/* Ask whether it is dead, which will be remembered. */
+static int write_down(struct mproc__range *range, struct mproc__self *me, struct mproc__thread *rec)
+{
+	uint64_t own = atomic_load_explicit(&rec->own, memory_order_relaxed);
+
+	(void)me;
+	(void)mproc__dead(range, mproc__owner_word((uint32_t)(rec - range->threads),
+						   mproc__owner_generation(own)));
+	return 0;
+}
+
 static int finish_record(struct mproc__range *range, struct mproc__self *me,
 			 struct mproc__thread *rec)
 {
@@ -432,22 +454,38 @@ int mproc__reap_locked(struct mproc__range *range, struct mproc__self *me, uint3
 	return 0;
 }
 
+int mproc__slot_lock(struct mproc__range *range, uint32_t proc, void **ret_pin)
+{
+	uint64_t st = atomic_load_explicit(&range->procs[proc].st, memory_order_acquire);
+	int fd, r;
+
+	/* A look first: a private description costs an open. */
+	if (mproc__token_held(range, MPROC__BYTE_SLOT(proc), 1) > 0)
+		return -EAGAIN;
+	if (mproc__proc_state(st) != MPROC__PROC_FREE)
+		each_record(range, proc, MPROC__THREAD_LIVE, write_down, NULL);
+	(void)mproc__proc_dead(range, proc, mproc__proc_generation(st));
+	fd = mproc__range_reopen(range, "lock a slot");
+	if (fd < 0)
+		return fd;
+	r = mproc__token_take(ret_pin, fd, MPROC__BYTE_SLOT(proc), F_WRLCK);
+	if (r < 0 && r != -EAGAIN)
+		mproc__fail_errno(r, "lock slot %" PRIu32, proc);
+	return r;
+}
+
 /* Return: 1 freed, 0 its owner lives or work is left, or negative. */
 static int reap_slot(struct mproc__range *range, struct mproc__self *me, uint32_t proc)
 {
 	uint64_t st = atomic_load_explicit(&range->procs[proc].st, memory_order_acquire);
 	void *pin;
-	int fd, r;
+	int r;
 
-	if (mproc__proc_state(st) == MPROC__PROC_FREE ||
-	    mproc__token_held(range, MPROC__BYTE_SLOT(proc), 1) != 0)
+	if (mproc__proc_state(st) == MPROC__PROC_FREE)
 		return 0;
-	fd = mproc__range_reopen(range, "reap");
-	if (fd < 0)
-		return fd;
-	r = mproc__token_take(&pin, fd, MPROC__BYTE_SLOT(proc), F_WRLCK);
+	r = mproc__slot_lock(range, proc, &pin);
 	if (r < 0)
-		return r == -EAGAIN ? 0 : mproc__fail_errno(r, "reap slot %" PRIu32, proc);
+		return r == -EAGAIN ? 0 : r;
 	r = !mproc__reap_locked(range, me, proc);
 	mproc__token_drop(pin);
 	return r;

@@ -69,6 +69,14 @@ int mproc__reap_all(struct mproc__range *range);
 int mproc__reap_all_held(struct mproc__range *range, struct mproc__self *me);
 
 /*
+ * Lock the byte of slot @proc if nobody lives there; what has died there is dead for
+ * everybody before the byte is locked. The caller holds the fork lock.
+ *
+ * Return: 0 and the pin, or -EAGAIN if it is taken, or a negative errno with a text.
+ */
+int mproc__slot_lock(struct mproc__range *range, uint32_t proc, void **ret_pin);
+
+/*
  * Free slot @proc, whose byte the caller has locked, as @me (or NULL).
  *
  * Return: 0, or 1 if something had to be left for later: the slot stays REAPING.

@@ -15,8 +15,8 @@
  * get.cursor, after the record was copied out. Nothing that anybody else looks at
  * has changed before it. So a lock that comes from a dead owner needs no repair,
  * and a call is killed before its commit (nothing has happened) or after it (all
- * has). A side's counters follow its commit; they are brought up to the cursor by
- * the next owner of the lock.
+ * has). A side's counters follow its commit: of messages they know the high bits and
+ * the cursor the low ones; of bytes those of a call killed in between are not counted.
  *
  * Each side remembers in @seen where it saw the other's cursor, and looks again
  * only when that leaves it nothing to do: as long as there is work the two sides

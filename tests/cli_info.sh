@@ -14,6 +14,9 @@ run info a b
 expect 64 'two segments'
 run info --nonsense
 expect 64 'an unknown option'
+run info /nothing/there
+expect 1 'a path to nothing'
+expect_error '/nothing/there: No such file' 'a path to nothing'
 run info nothing
 expect 1 'an unknown name'
 expect_error 'nothing: no segment' 'an unknown name'
@@ -155,9 +158,72 @@ run info jobs
 expect 0 'info of a leftover'
 expect_line '^  state +dead$' 'a leftover'
 expect_line "^ +$first +$first +dead .* mutex at 64 in block table" 'the mutex of a dead one'
+run info "$MPROC_DIR/mproc.jobs"
+expect_line '^  state +dead$' 'a leftover by its path'
 run info --json jobs
 expect_json "[p['state'] for p in j['participants']].count('dead') == len(j['participants'])" \
 	"one(j['objects'], name='jobs')['queue']['messages'] == 3"
+
+# A pool, at work on a file that is long, stopped, and after a death.
+pool="one(j['objects'], kind='pool')['pool']"
+pool_says() # EXPRESSION
+{
+	run info --json "$parent"
+	[ "$status" = 0 ] && python3 -c "import json, sys
+def one(items, **want):
+    return [i for i in items if all(i[k] == v for k, v in want.items())][0]
+j = json.load(open(sys.argv[1]))
+sys.exit(not ($1))" "$tmp/out" 2>/dev/null
+}
+hashtree=${shmtool%/tools/*}/examples/hashtree
+if [ -x "$hashtree" ]; then
+	mkdir "$tmp/tree"
+	touch "$tmp/tree/a" "$tmp/tree/b" "$tmp/tree/c"
+	truncate -s 100G "$tmp/tree/long"
+	MPROC_CPU_COUNT=2 "$hashtree" "$tmp/tree" 9>&- >/dev/null 2>&1 &
+	parent=$!
+	holders="$holders $parent"
+	wait_until pool_says "$pool['done'] == 3 and $pool['running'] == 1"
+	busy=$(python3 -c 'import json, sys
+j = json.load(open(sys.argv[1]))
+pool = [o for o in j["objects"] if o["kind"] == "pool"][0]["pool"]
+print([w for w in pool["workers"] if w["state"] == "running"][0]["pid"])' "$tmp/out")
+	kill -STOP "$busy"
+	run info "$parent"
+	expect 0 'info of a pool'
+	expect_line '^pool ' 'a pool'
+	expect_line '^  tasks +0 queued, 1 running, 0 finished' 'tasks of a pool'
+	expect_line '^  so far +4 submitted, 3 done \(0 failed\), 0 retried$' 'tasks so far'
+	expect_line "^ +[01] +$busy +running, task in slot [0-9]+, attempt 1, stopped " 'a worker'
+	expect_line '^ +[01] +[0-9]+ +idle ' 'another worker'
+	run info --json "$parent"
+	expect_json "$pool['state'] == 'running'" "$pool['parent'] == $parent" \
+		"one($pool['workers'], pid=$busy)['stopped']" \
+		"one($pool['workers'], pid=$busy)['attempt'] == 1" \
+		"sum(w['done'] for w in $pool['workers']) == 3" \
+		"one(j['objects'], entry=$pool['tasks_entry'])['kind'] == 'queue'" \
+		"one(j['objects'], entry=$pool['results_entry'])['kind'] == 'queue'"
+	end "$busy" KILL
+	wait_until pool_says "$pool['deaths'] == 1 and $pool['retried'] == 1 and $pool['running'] == 1"
+	run info "$parent"
+	expect_line ', attempt 2 ' 'the second attempt'
+	end "$parent" KILL
+fi
+
+# What may not be read is said to be so.
+if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
+	chmod 755 "$MPROC_DIR"
+	cp "$shmtool" "$tmp/shmtool"
+	for what in jobs $$; do
+		timeout 60 setpriv --reuid=nobody --regid=nogroup --clear-groups \
+			"$tmp/shmtool" info $what >"$tmp/out" 2>"$tmp/err"
+		status=$?
+		expect 1 "info $what as nobody"
+		expect_error "$what: (Permission denied|this process may not be looked into)" \
+			"info $what as nobody"
+	done
+	chmod 700 "$MPROC_DIR"
+fi
 
 # Whatever the bytes are, shmtool ends, prints text, and says so if it is wrong.
 python3 - "$MPROC_DIR/mproc.jobs" "$tmp" <<-'PYTHON' || complain 'no images were made'

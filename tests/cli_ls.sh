@@ -47,7 +47,7 @@ expect_line "^jobs +[0-9a-f]{8} +1 MiB +4 MiB .* 2 +2 +4 +[a-z0-9]+ +[0-9]+ s +l
 expect_line "^anonymous +.* live +holder:$anonymous$" 'an anonymous segment'
 run ls --json
 expect 0 'ls --json'
-jobs="one(j['segments'], name='jobs')"
+jobs="one(j['segments'], name='jobs', linked=True)"
 held="[s for s in j['segments'] if $anonymous in s['holders']]"
 expect_json \
 	"j['dir'] == '$MPROC_DIR'" \
@@ -74,12 +74,19 @@ only_jobs()
 {
 	python3 -c 'import json, sys
 j = json.load(open(sys.argv[1]))
-print(json.dumps([s for s in j["segments"] if s["name"] == "jobs"]))' "$tmp/out"
+print(json.dumps([s for s in j["segments"] if s["name"] == "jobs" and s["linked"]]))' "$tmp/out"
 }
 before=$(only_jobs)
 run ls --json
 [ "$before" = "$(only_jobs)" ] || complain 'a second look differs'
 kill -CONT "$named"
+
+# Of another directory only what a process has open is seen, and told apart.
+other=$(mktemp -d "$MPROC_DIR/other.XXXX")
+MPROC_DIR=$other run ls --json
+expect_json "[(s['path'], s['state']) for s in j['segments'] if $second in s['holders']] == [('$MPROC_DIR/mproc.jobs', 'live')]"
+MPROC_DIR=$other run ls
+expect_line "^jobs \(elsewhere\) .* live +holder:$named$" 'a segment in another directory'
 
 # The dead: one of two, then both.
 end "$second" KILL

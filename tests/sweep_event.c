@@ -89,7 +89,7 @@ static void clear_event(void)
 {
 	t_sweep_check(t_range_open(&range, PROCS, THREADS, sizeof(*room)) == 0);
 	t_sweep_watch(range.base, range.size);
-	room = (struct room *)range.room;
+	room = (void *)range.room;
 	t_sweep_check(mproc_event_init(&room->event, 0) == 0);
 }
 

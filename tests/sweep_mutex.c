@@ -180,7 +180,7 @@ static void free_mutex(void)
 {
 	t_sweep_check(t_range_open(&range, PROCS, THREADS, sizeof(*room)) == 0);
 	t_sweep_watch(range.base, range.size);
-	room = (struct room *)range.room;
+	room = (void *)range.room;
 	t_sweep_check(mproc_mutex_init(&room->mutex, 0) == 0);
 }
 

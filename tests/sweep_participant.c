@@ -17,6 +17,7 @@
 #include "ipc/participant.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -119,14 +120,13 @@ static void live(void *arg)
 		pause();
 }
 
-/* Sit down, begin to change both numbers, and die with the change half written. */
-static void die_at_desk(void *arg)
+/* Sit down and begin to change both numbers; the change is half written at the end. */
+static void work_at_desk(void)
 {
 	struct mproc__self *me = mproc__self(room, "test");
 	struct desk *desk = &room->desk;
 	uint64_t nobody = 0;
 
-	(void)arg;
 	t_sweep_check(me);
 	mproc__act_begin(me, desk_what());
 	desk_take(me);
@@ -137,16 +137,39 @@ static void die_at_desk(void *arg)
 	desk->a++;
 }
 
-static void die_with_mutex_at_desk(void *arg)
+static void wait_for_death(void)
 {
-	t_sweep_check(mproc_mutex_lock(&room->mutex, MPROC_NOWAIT) >= 0);
-	die_at_desk(arg);
+	for (;;)
+		pause();
 }
 
-static void die_with_mutex(void *arg)
+static void die_at_desk(void *arg)
 {
 	(void)arg;
 	t_sweep_check(mproc_mutex_lock(&room->mutex, MPROC_NOWAIT) >= 0);
+	work_at_desk();
+}
+
+static void linger_at_desk(void *arg)
+{
+	(void)arg;
+	work_at_desk();
+	wait_for_death();
+}
+
+/* In the middle of the same, yet still without the lock; and owning the mutex. */
+static void queue_for_desk(void *arg)
+{
+	(void)arg;
+	t_sweep_check(mproc_mutex_lock(&room->mutex, MPROC_NOWAIT) >= 0);
+	work_at_desk();
+}
+
+static void linger(void *arg)
+{
+	(void)arg;
+	t_sweep_check(mproc__self(room, "test"));
+	wait_for_death();
 }
 
 /* Start states: this process's own slot, a living one, the dead. */
@@ -155,7 +178,7 @@ static void open_room(unsigned procs, unsigned threads)
 {
 	t_sweep_check(t_range_open(&range, procs, threads, sizeof(*room)) == 0);
 	t_sweep_watch(range.base, range.size);
-	room = (struct room *)range.room;
+	room = (void *)range.room;
 	t_sweep_check(mproc_mutex_init(&room->mutex, 0) == 0);
 	t_sweep_check(mproc_mutex_init(&room->his, 0) == 0);
 	t_sweep_helper(live, NULL);
@@ -176,23 +199,7 @@ static void named(void)
 static void one_dead(void)
 {
 	nobody_else();
-	t_sweep_helper(die_with_mutex_at_desk, NULL);
-	dirty = true;
-}
-
-static void one_dead_named(void)
-{
-	one_dead();
-	range.range->named = true;
-}
-
-static void two_dead(void)
-{
-	nobody_else();
 	t_sweep_helper(die_at_desk, NULL);
-	/* The slot of the first is reaped by the second, but not the desk's new state. */
-	t_sweep_helper(die_with_mutex_at_desk, NULL);
-	t_sweep_helper(die_with_mutex, NULL);
 	dirty = true;
 }
 
@@ -200,8 +207,40 @@ static void two_dead(void)
 static void full_of_dead(void)
 {
 	open_room(3, 2);
-	t_sweep_helper(die_with_mutex_at_desk, NULL);
+	t_sweep_helper(die_at_desk, NULL);
 	dirty = true;
+}
+
+/* Dead in higher slots than the next one to come takes: he does not reap them. */
+static void several_dead(void (*const fns[])(void *), unsigned n)
+{
+	pid_t pids[4];
+
+	nobody_else();
+	for (unsigned i = 0; i < n; i++)
+		pids[i] = t_sweep_helper(fns[i], NULL);
+	for (unsigned i = 0; i < n; i++) {
+		kill(pids[i], SIGKILL);
+		while (mproc__token_held(range.range, MPROC__BYTE_SLOT(2 + i), 1) != 0)
+			usleep(100);
+	}
+}
+
+static void one_dead_above(void)
+{
+	several_dead((void (*const[])(void *)){ linger, linger_at_desk }, 2);
+}
+
+static void two_dead_above(void)
+{
+	several_dead((void (*const[])(void *)){ linger, linger_at_desk, queue_for_desk }, 3);
+	dirty = true;
+}
+
+static void dead_and_named(void)
+{
+	two_dead_above();
+	range.range->named = true;
 }
 
 /* What stepped processes do. */
@@ -325,22 +364,28 @@ static void went(const struct t_sweep_seen *seen)
 #define REAP(recover_) .arrive = arrive_thread, .peer = reap, .recover = (recover_)
 #define GO(recover_)   .arrive = arrive_laden, .recover = (recover_)
 
-static const struct t_sweep_case cases[] = {
+/* Of those that recover, the long ones do so in the long tests only. */
+static struct t_sweep_case cases[] = {
 	T_SWEEP("attach process", "nobody else", nobody_else, attach, came, COME(NULL)),
 	T_SWEEP("attach process", "one dead", one_dead, attach, came, COME(NULL)),
 	T_SWEEP("attach process", "full of dead", full_of_dead, attach, came, .recover = attach),
 	T_SWEEP("attach thread", "nobody else", nobody_else, attach, came, COME(arrive_process)),
 	T_SWEEP("end thread", "owns", nobody_else, end_thread, went, GO(end_thread)),
 	T_SWEEP("leave", "owns", nobody_else, leave, went, GO(leave)),
-	T_SWEEP("reap", "one dead", one_dead, reap, reaped, REAP(reap)),
-	T_SWEEP("reap", "two dead", two_dead, reap, reaped, REAP(reap)),
+	T_SWEEP("reap", "one dead", one_dead_above, reap, reaped, REAP(reap)),
+	T_SWEEP("reap", "two dead", two_dead_above, reap, reaped, REAP(reap)),
 	T_SWEEP("fork", "named", named, have_a_child, came, .arrive = arrive_thread,
 		.peer = come_and_go),
-	T_SWEEP("fork", "named, one dead", one_dead_named, have_a_child, came,
+	T_SWEEP("fork", "named, dead", dead_and_named, have_a_child, came,
 		.arrive = arrive_process),
 };
 
 int main(int argc, char **argv)
 {
-	return t_sweep_main(argc, argv, "participant", cases, sizeof(cases) / sizeof(cases[0]));
+	size_t n = sizeof(cases) / sizeof(cases[0]);
+
+	for (size_t i = 0; i < n; i++)
+		if (cases[i].victim == attach && cases[i].arrive != arrive_process && !t_long())
+			cases[i].recover = NULL;
+	return t_sweep_main(argc, argv, "participant", cases, n);
 }

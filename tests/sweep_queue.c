@@ -219,15 +219,22 @@ static int64_t peer_get(void)
 	return get(MPROC_NOWAIT);
 }
 
+/* After -EPIPE nobody may find a message any more, not even the victim's. */
+static int64_t peer_shut_down_and_drain(void)
+{
+	int64_t r;
+
+	t_sweep_check(mproc_queue_shutdown(q) == 0);
+	do
+		r = get(MPROC_NOWAIT);
+	while (r >= 0);
+	return r;
+}
+
 /* What recoverers do. They do not wait either: the victim may have left them nothing. */
 static int64_t recover_put(void)
 {
 	return put('r', MPROC_NOWAIT);
-}
-
-static int64_t recover_put_long(void)
-{
-	return put('R', MPROC_NOWAIT);
 }
 
 static int64_t recover_get(void)
@@ -512,6 +519,13 @@ static void check_reaped(const struct t_sweep_seen *seen)
 	check(seen);
 }
 
+static void check_drained(const struct t_sweep_seen *seen)
+{
+	if (seen->peer && seen->peer_result == -EPIPE)
+		t_sweep_check(mproc_queue_is_empty(q));
+	check(seen);
+}
+
 static void check_shut_down(const struct t_sweep_seen *seen)
 {
 	t_sweep_check(!seen->returned || mproc_queue_is_shutdown(q));
@@ -541,7 +555,7 @@ static const struct t_sweep_case cases[] = {
 	ROW("put three", "getter asleep", getter_asleep, put_three, check, NULL),
 	ROW("put long", "empty", empty, put_long, check, recover_get),
 	ROW("put long", "empty, reaped", empty, put_long, check_reaped, reap),
-	ROW("put long", "mixed", wrapping_one, put_long, check, recover_put_long),
+	ROW("put long", "wrapping", wrapping_one, put_long, check, NULL),
 	ROW("put long", "put owner dead", put_owner_dead, put_long, check_reaped, NULL),
 	ROW("put long", "getter asleep", getter_asleep, put_long, check, NULL),
 
@@ -588,6 +602,10 @@ static const struct t_sweep_case cases[] = {
 	ROW_PEER("shutdown", "one, peer puts", one, shut_down, check_shut_down, peer_put),
 	ROW_PEER("put", "one, peer shuts down", one, put_short, check, shut_down),
 	ROW_PEER("get", "one, peer shuts down", one, get_one, check, shut_down),
+	ROW_PEER("put", "one, peer drains", one, put_short, check_drained,
+		 peer_shut_down_and_drain),
+	ROW_PEER("put long", "one, peer drains", one, put_long, check_drained,
+		 peer_shut_down_and_drain),
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * mproc/event.h, seen from outside; and parking without a quantum
+ * mproc/event.h, seen from outside
  */
 
 #include <mproc/event.h>
@@ -13,19 +13,17 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "ipc/wait.h"
 #include "tests/support/child.h"
 #include "tests/support/range.h"
 
 struct shared {
-	mproc_event event, ping, pong;
+	mproc_event event;
 	_Atomic(uint64_t) waiting;
 };
 
@@ -36,9 +34,7 @@ static int setup(void **state)
 {
 	(void)state;
 	assert_int_equal(t_range_open(&range, 16, 32, sizeof(struct shared)), 0);
-	shared = (struct shared *)range.room;
-	assert_int_equal(mproc_event_init(&shared->ping, 0), 0);
-	assert_int_equal(mproc_event_init(&shared->pong, 0), 0);
+	shared = (void *)range.room;
 	return mproc_event_init(&shared->event, 0);
 }
 
@@ -129,42 +125,6 @@ static void set_works_in_a_signal_handler(void **state)
 	signal(SIGALRM, SIG_DFL);
 }
 
-static uint64_t rounds;
-
-static void answer(void *arg)
-{
-	(void)arg;
-	atomic_store(&mproc__quantum_off, true);
-	atomic_store(&mproc__polls_off, true);
-	for (uint64_t i = 0; i < rounds; i++) {
-		t_check(mproc_event_wait(&shared->ping, MPROC_FOREVER) == 0);
-		t_check(mproc_event_clear(&shared->ping) == 0);
-		t_check(mproc_event_set(&shared->pong) == 0);
-	}
-}
-
-/* With the quantum off a lost wake-up is a hang; without polls every wait parks. */
-static void parking_loses_no_wake_up_without_a_quantum(void **state)
-{
-	const char *wanted = getenv("MPROC_PARK_ROUNDS");
-	pid_t pid;
-
-	(void)state;
-	rounds = wanted ? strtoull(wanted, NULL, 10) : 20000;
-	pid = t_spawn(answer, NULL);
-	atomic_store(&mproc__quantum_off, true);
-	atomic_store(&mproc__polls_off, true);
-	for (uint64_t i = 0; i < rounds; i++) {
-		assert_int_equal(mproc_event_set(&shared->ping), 0);
-		assert_int_equal(mproc_event_wait(&shared->pong, mproc_after_ms(10000)), 0);
-		assert_int_equal(mproc_event_clear(&shared->pong), 0);
-	}
-	atomic_store(&mproc__quantum_off, false);
-	atomic_store(&mproc__polls_off, false);
-	assert_int_equal(t_reap(pid), 0);
-	assert_int_equal(range.range->reg->heals, 0);
-}
-
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -174,7 +134,6 @@ int main(void)
 		TEST(what_is_no_event_is_refused),
 		TEST(set_then_clear_is_never_missed_by_who_waits),
 		TEST(set_works_in_a_signal_handler),
-		TEST(parking_loses_no_wake_up_without_a_quantum),
 	};
 
 	return cmocka_run_group_tests_name("event", tests, NULL, NULL);

@@ -38,7 +38,7 @@ static int setup(void **state)
 {
 	(void)state;
 	assert_int_equal(t_range_open(&range, 16, 32, sizeof(struct shared)), 0);
-	shared = (struct shared *)range.room;
+	shared = (void *)range.room;
 	for (size_t i = 0; i < 20; i++)
 		assert_int_equal(mproc_mutex_init(&shared->other[i], 0), 0);
 	return mproc_mutex_init(&shared->mutex, 0);
@@ -76,7 +76,7 @@ static void locked_mutex_refuses_in_time(void **state)
 static void misuse_is_told_and_changes_nothing(void **state)
 {
 	mproc_mutex outside;
-	mproc_mutex *none = (mproc_mutex *)(range.room + sizeof(struct shared) - 16);
+	mproc_mutex *none = (void *)(range.room + sizeof(struct shared) - 16);
 
 	(void)state;
 	memset(&outside, 0, sizeof(outside));

@@ -48,7 +48,7 @@ static int setup(void **state)
 {
 	(void)state;
 	assert_int_equal(t_range_open(&range, PROCS, THREADS, sizeof(struct shared)), 0);
-	shared = (struct shared *)range.room;
+	shared = (void *)range.room;
 	return mproc_mutex_init(&shared->mutex, 0);
 }
 

@@ -58,7 +58,8 @@ const char *segment_state(const struct segment *segment, const char **ret_why)
 		return "live";
 	if (image->head.flags & MPROC_SEGMENT_PERSISTENT)
 		return "persistent";
-	return segment->found->named ? "dead" : "unused";
+	/* What cannot be found by a name lives only as long as somebody has it open. */
+	return segment->found->name && segment->source.st.st_nlink ? "dead" : "unused";
 }
 
 const char *segment_state_text(const struct segment *segment, struct text *buf)
@@ -73,6 +74,15 @@ const char *segment_state_text(const struct segment *segment, struct text *buf)
 		snprintf(buf->at, sizeof(buf->at), "%s%s%s", state, why ? ": " : "",
 			 why ? why : "");
 	return buf->at;
+}
+
+const char *segment_place(const struct segment *segment)
+{
+	const struct found *found = segment->found;
+
+	if (!found->name || found->named || segment->image.verdict == IMAGE_UNREADABLE)
+		return "";
+	return segment->source.st.st_nlink ? " (elsewhere)" : " (unlinked)";
 }
 
 const char *user_text(struct text *buf, uid_t uid)

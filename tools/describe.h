@@ -33,6 +33,9 @@ const char *segment_state(const struct segment *segment, const char **ret_why);
 /* The same and the reason, for people. Return: @buf's text. */
 const char *segment_state_text(const struct segment *segment, struct text *buf);
 
+/* What to say after its name: " (unlinked)", " (elsewhere)", or "". */
+const char *segment_place(const struct segment *segment);
+
 /* "root", or the number if it has no name. Return: @buf's text. */
 const char *user_text(struct text *buf, uid_t uid);
 

@@ -45,33 +45,20 @@ const char *find_dir(void)
 	return dir && *dir ? dir : MPROC__SEGMENT_DIR;
 }
 
-/* The file's entry, old or new. */
-static struct found *found_get(struct find *find, const struct stat *st)
+/* A file was seen once more. */
+static struct found *found_add(struct find *find, const struct stat *st, enum found_how how)
 {
 	struct found *found;
 
-	for (size_t i = 0; i < find->n; i++)
-		if (find->at[i].dev == st->st_dev && find->at[i].ino == st->st_ino)
-			return &find->at[i];
 	if (find->n % 64 == 0)
 		find->at = text_alloc(find->at, (find->n + 64) * sizeof(*find->at));
 	found = &find->at[find->n++];
 	memset(found, 0, sizeof(*found));
+	found->named = how == FOUND_NAMED;
+	found->how = how;
 	found->dev = st->st_dev;
 	found->ino = st->st_ino;
 	return found;
-}
-
-static void add_holder(struct found *found, pid_t pid)
-{
-	size_t n = found->n_holders < FIND_HOLDERS_MAX ? found->n_holders : FIND_HOLDERS_MAX;
-
-	for (size_t i = 0; i < n; i++)
-		if (found->holders[i] == pid)
-			return;
-	if (n < FIND_HOLDERS_MAX)
-		found->holders[n] = pid;
-	found->n_holders++;
 }
 
 void find_path(struct find *find, const char *path, const char *name)
@@ -82,7 +69,7 @@ void find_path(struct find *find, const char *path, const char *name)
 	/* Why it is not there is told by who opens it. */
 	if (stat(path, &st) < 0)
 		memset(&st, 0, sizeof(st));
-	found = found_get(find, &st);
+	found = found_add(find, &st, FOUND_ELSEWHERE);
 	found->path = text_format("%s", path);
 	found->name = name ? text_format("%s", name) : NULL;
 }
@@ -107,13 +94,9 @@ void find_named(struct find *find)
 		if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) || !*name || *name == '.' ||
 		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		found = found_get(find, &st);
-		/* A second link to the same file is no other segment. */
-		if (found->path)
-			continue;
+		found = found_add(find, &st, FOUND_NAMED);
 		found->path = text_format("%s/%s", find->dir, entry->d_name);
 		found->name = text_format("%s", name);
-		found->named = true;
 	}
 	closedir(dir);
 }
@@ -174,18 +157,21 @@ static bool link_looks_right(char *target, const char **ret_name)
 /* @path, a link of /proc, leads to @target. */
 static void add_link(struct find *find, pid_t pid, const char *path, char *target)
 {
+	struct stat st, there;
 	struct found *found;
 	const char *name;
-	struct stat st;
+	bool placed;
 
 	if (!link_looks_right(target, &name) || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
 		return;
-	found = found_get(find, &st);
-	if (!found->path)
-		found->path = text_format("%s", path);
-	if (!found->name && name)
-		found->name = text_format("%s", name);
-	add_holder(found, pid);
+	/* A name in another directory serves longer than a link of a process. */
+	placed = name && stat(target, &there) == 0 && there.st_dev == st.st_dev &&
+		 there.st_ino == st.st_ino;
+	found = found_add(find, &st, placed ? FOUND_ELSEWHERE : FOUND_HELD);
+	found->path = text_format("%s", placed ? target : path);
+	found->name = name ? text_format("%s", name) : NULL;
+	found->holders[0] = pid;
+	found->n_holders = 1;
 }
 
 static int find_in_fds(struct find *find, pid_t pid)
@@ -291,23 +277,81 @@ void find_in_processes(struct find *find)
 	closedir(proc);
 }
 
-static int compare(const void *a, const void *b)
+static int compare_file(const struct found *x, const struct found *y)
 {
-	const struct found *x = a, *y = b;
-
-	if (x->named != y->named)
-		return x->named ? -1 : 1;
-	if (x->named)
-		return strcmp(x->name, y->name);
 	if (x->dev != y->dev)
 		return x->dev < y->dev ? -1 : 1;
 	return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
+/* The same file side by side, and there by who has it: names, which nobody has, first. */
+static int compare_seen(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	int r = compare_file(x, y);
+
+	if (!r)
+		r = x->holders[0] < y->holders[0] ? -1 : x->holders[0] > y->holders[0];
+	if (!r)
+		r = x->how < y->how ? -1 : x->how > y->how;
+	return r ? r : strcmp(x->path, y->path);
+}
+
+static int compare_shown(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	if (x->named != y->named)
+		return x->named ? -1 : 1;
+	return x->named ? strcmp(x->name, y->name) : compare_file(x, y);
+}
+
+/* @more is the same file as @into, and comes behind it. */
+static void merge(struct found *into, struct found *more, pid_t *last)
+{
+	struct found better = *more;
+
+	if (into->how > more->how) {
+		more->path = into->path;
+		more->name = into->name;
+		into->path = better.path;
+		into->name = better.name;
+		into->named = better.named;
+		into->how = better.how;
+	}
+	if (!into->name) {
+		into->name = more->name;
+		more->name = NULL;
+	}
+	/* They come sorted: a process that has it twice comes twice in a row. */
+	if (more->n_holders && more->holders[0] != *last) {
+		*last = more->holders[0];
+		if (into->n_holders < FIND_HOLDERS_MAX)
+			into->holders[into->n_holders] = *last;
+		into->n_holders++;
+	}
+	free(more->path);
+	free(more->name);
+}
+
 void find_sort(struct find *find)
 {
-	if (find->n)
-		qsort(find->at, find->n, sizeof(*find->at), compare);
+	pid_t last = 0;
+	size_t n = 0;
+
+	if (!find->n)
+		return;
+	qsort(find->at, find->n, sizeof(*find->at), compare_seen);
+	for (size_t i = 0; i < find->n; i++) {
+		if (n && !compare_file(&find->at[n - 1], &find->at[i])) {
+			merge(&find->at[n - 1], &find->at[i], &last);
+		} else {
+			last = find->at[i].holders[0];
+			find->at[n++] = find->at[i];
+		}
+	}
+	find->n = n;
+	qsort(find->at, n, sizeof(*find->at), compare_shown);
 }
 
 void find_free(struct find *find)

@@ -13,10 +13,14 @@
 /* Processes remembered as holders of one segment; more are only counted. */
 #define FIND_HOLDERS_MAX 16
 
+/* How good a path is: the last one leads to the file as long as a process has it. */
+enum found_how { FOUND_NAMED, FOUND_ELSEWHERE, FOUND_HELD };
+
 struct found {
 	char *path; /* where it can be opened */
 	char *name; /* of the segment, NULL if anonymous */
 	bool named; /* it has its name in the directory now */
+	enum found_how how;
 	dev_t dev;
 	ino_t ino;
 	size_t n_holders; /* processes that have it open or mapped, as far as is seen */
@@ -24,7 +28,7 @@ struct found {
 };
 
 struct find {
-	struct found *at; /* named ones first, sorted by name, then by device and inode */
+	struct found *at; /* a file may be there several times, until find_sort() */
 	size_t n;
 	size_t n_hidden; /* processes that may not be looked into */
 	int error;       /* why the directory cannot be read, 0 or a negative errno */
@@ -53,7 +57,10 @@ int find_in_process(struct find *find, pid_t pid);
 /* What any process holds. */
 void find_in_processes(struct find *find);
 
-/* After the last of the calls above. */
+/*
+ * After the last of the calls above: each file once, named ones first, sorted by name,
+ * the others by device and inode.
+ */
 void find_sort(struct find *find);
 
 /*

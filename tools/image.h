@@ -18,6 +18,7 @@
 #include "pool/pool_layout.h"
 #include "shm/arena_layout.h"
 #include "shm/catalogue_layout.h"
+#include "shm/cells_layout.h"
 #include "shm/segment_layout.h"
 #include "tools/source.h"
 
@@ -77,7 +78,22 @@ struct image_worker {
 
 struct image_pool {
 	struct mproc__pool_seen seen;
+	uint32_t n_running;           /* tasks: what is claimed beyond these awaits collection */
 	struct image_worker *workers; /* seen.n_workers */
+};
+
+/* A value or an array. */
+struct image_cells {
+	struct mproc__cells_geometry geometry;
+	uint64_t owner; /* owner word of its lock */
+	bool left;      /* its last owner died between lock and unlock */
+	bool scalar;    /* it is one item, and that is: */
+	union {
+		bool b;
+		int64_t i;
+		uint64_t u;
+		double f;
+	} value; /* by geometry.kind */
 };
 
 struct image_object {
@@ -91,6 +107,7 @@ struct image_object {
 	struct mproc__queue_look queue;
 	uint32_t queue_sleepers; /* bit 0: somebody waits for a message, bit 1: for room */
 	struct image_pool pool;
+	struct image_cells cells;
 };
 
 struct image_arena {
@@ -151,6 +168,9 @@ static inline bool image_object_is_whole(const struct image_object *object)
 /* Bytes of the arena that are not free. */
 uint64_t image_used(const struct image *image);
 
+/* "int64", "struct point of 24 bytes"; the name is a stranger's. Return: @buf. */
+char *image_type_text(char buf[80], const struct image_cells *cells);
+
 /* "alive", "arriving", … */
 const char *image_life_name(enum image_life life);
 
@@ -177,5 +197,8 @@ bool image_read_registry(struct image *image);
 bool image_read_catalogue(struct image *image);
 bool image_read_arena(struct image *image);
 void image_read_objects(struct image *image);
+
+/* What a LIVE and possible entry leads to. */
+void image_read_object(struct image *image, struct image_object *object);
 
 #endif /* SHMTOOL_IMAGE_H */

@@ -120,6 +120,8 @@ static void copy_workers(struct image_pool *pool, const void *copy)
 	const _Atomic(uint64_t) *slots =
 		(const void *)((const char *)copy + mproc__pool_slots_off(pool->seen.n_workers));
 
+	free(pool->workers);
+	pool->n_running = 0;
 	pool->workers = text_alloc(NULL, pool->seen.n_workers * sizeof(*pool->workers));
 	for (uint32_t i = 0; i < pool->seen.n_workers; i++) {
 		uint32_t running = atomic_load_explicit(&raw[i].running, memory_order_relaxed);
@@ -132,6 +134,7 @@ static void copy_workers(struct image_pool *pool, const void *copy)
 			.since = atomic_load_explicit(&raw[i].since, memory_order_relaxed),
 		};
 		if (running && running <= pool->seen.n_tasks) {
+			pool->n_running++;
 			pool->workers[i].running = running;
 			pool->workers[i].attempt = mproc__slot_attempt(
 				atomic_load_explicit(&slots[running - 1], memory_order_relaxed));
@@ -212,6 +215,86 @@ const struct image_object *image_object_at(const struct image *image, uint64_t o
 	return i < image->n_objects ? &image->objects[i] : NULL;
 }
 
+/* One item of a type that is a number. */
+static void take_scalar(struct image_cells *cells, const unsigned char bytes[8])
+{
+	uint32_t size = cells->geometry.size;
+	uint64_t word = 0;
+	float small;
+
+	/* Little endian: the low bytes come first. */
+	memcpy(&word, bytes, size);
+	cells->scalar = true;
+	switch (cells->geometry.kind) {
+	case MPROC_BOOL:
+		cells->value.b = word != 0;
+		break;
+	case MPROC_INT:
+		cells->value.i = (int64_t)(word << (64 - 8 * size)) >> (64 - 8 * size);
+		break;
+	case MPROC_UINT:
+		cells->value.u = word;
+		break;
+	case MPROC_FLOAT:
+		memcpy(&small, bytes, sizeof(small));
+		if (size == sizeof(small))
+			cells->value.f = small;
+		else
+			memcpy(&cells->value.f, bytes, sizeof(double));
+		break;
+	default:
+		cells->scalar = false;
+	}
+}
+
+static void read_cells(struct image *image, struct image_object *object)
+{
+	struct image_cells *cells = &object->cells;
+	struct mproc__cells_shared head;
+	unsigned char item[8] = { 0 };
+
+	if (object->view.len < sizeof(head)) {
+		impossible(object, "%u bytes are too few", (unsigned)object->view.len);
+		return;
+	}
+	if (!copy_object(image, object, &head, sizeof(head), 0))
+		return;
+	if (!mproc__cells_check(&head, object->view.len, &cells->geometry)) {
+		impossible(object, "its type is impossible, or of another layout");
+		return;
+	}
+	cells->owner = atomic_load_explicit(&head.lock.word, memory_order_relaxed);
+	cells->left =
+		atomic_load_explicit(&head.section, memory_order_relaxed) == MPROC__SECTION_LEFT;
+	if (cells->geometry.n_items == 1 && cells->geometry.kind != MPROC_BYTES &&
+	    copy_object(image, object, item, cells->geometry.size, cells->geometry.items))
+		take_scalar(cells, item);
+}
+
+char *image_type_text(char buf[80], const struct image_cells *cells)
+{
+	return mproc__cell_text(buf, 80, cells->geometry.kind, cells->geometry.size,
+				cells->geometry.type_name);
+}
+
+void image_read_object(struct image *image, struct image_object *object)
+{
+	switch (object->view.kind) {
+	case MPROC__KIND_QUEUE:
+		read_queue(image, object);
+		break;
+	case MPROC__KIND_POOL:
+		read_pool(image, object);
+		break;
+	case MPROC__KIND_VALUE:
+	case MPROC__KIND_ARRAY:
+		read_cells(image, object);
+		break;
+	default:
+		break;
+	}
+}
+
 void image_read_objects(struct image *image)
 {
 	index_objects(image);
@@ -219,12 +302,8 @@ void image_read_objects(struct image *image)
 	for (size_t i = 0; i < image->n_objects; i++) {
 		struct image_object *object = &image->objects[i];
 
-		if (object->possible && object->view.state == MPROC__ENTRY_LIVE) {
-			if (object->view.kind == MPROC__KIND_QUEUE)
-				read_queue(image, object);
-			else if (object->view.kind == MPROC__KIND_POOL)
-				read_pool(image, object);
-		}
+		if (object->possible && object->view.state == MPROC__ENTRY_LIVE)
+			image_read_object(image, object);
 		image->n_damaged += !object->possible;
 	}
 	for (size_t i = 0; i < image->n_threads; i++) {

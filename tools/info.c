@@ -80,10 +80,10 @@ static void print_head(const struct segment *segment)
 	char size[24], most[24], used[24], when[32], id[33];
 	struct text buf;
 
-	printf("segment %s%s\n",
-	       found->name ? text_escape_str(&buf, found->name, TEXT_MAX) : "anonymous",
-	       found->name && !found->named && strstr(found->path, "/proc/") ? " (unlinked)" : "");
-	line("file", "%s", text_escape_str(&buf, found->path, TEXT_MAX));
+	printf("segment %s\n",
+	       found->name ? text_escape_str(&buf, found->name, TEXT_MAX) : "anonymous");
+	line("file", "%s%s", text_escape_str(&buf, found->path, TEXT_MAX),
+	     found->name && !st->st_nlink ? " (unlinked)" : "");
 	line("state", "%s", segment_state_text(segment, &buf));
 	line("owner", "%s, mode %04o", user_text(&buf, st->st_uid),
 	     (unsigned)(st->st_mode & 07777));
@@ -242,8 +242,7 @@ static void print_objects(const struct image *image)
 			   object->possible ? "" : ", corrupt: ", object->why);
 	}
 	table_end(&table, stdout);
-	for (size_t i = 0; i < image->n_objects; i++)
-		info_print_object(image, &image->objects[i]);
+	info_print_objects(image);
 }
 
 int info_main(int argc, char **argv)

@@ -8,8 +8,8 @@
 
 #include "tools/describe.h"
 
-/* What is special to an object's kind, if there is something to say. */
-void info_print_object(const struct image *image, const struct image_object *object);
+/* What is special to the kinds of objects. */
+void info_print_objects(const struct image *image);
 
 /* Everything, for programs. */
 json_object *info_json(const struct segment *segment);

@@ -7,6 +7,7 @@
 #include "tools/info.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 static json_object *what_json(const struct image *image, uint64_t what)
@@ -141,7 +142,8 @@ static json_object *pool_json(const struct image *image, const struct image_obje
 	json_put_text(ret, "state", pool_state(seen));
 	json_put_uint(ret, "parent", seen->parent);
 	json_put_uint(ret, "queued", seen->slots_submitted);
-	json_put_uint(ret, "running", seen->slots_claimed);
+	json_put_uint(ret, "running", object->pool.n_running);
+	json_put_uint(ret, "claimed", seen->slots_claimed);
 	json_put_uint(ret, "submitted", seen->n_submitted);
 	json_put_uint(ret, "done", seen->n_done);
 	json_put_uint(ret, "failed", seen->n_failed);
@@ -171,6 +173,39 @@ static json_object *pool_json(const struct image *image, const struct image_obje
 	return ret;
 }
 
+/* JSON has no infinities. */
+static json_object *number_json(double value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.17g", value);
+	return isfinite(value) ? json_object_new_double_s(value, text)
+			       : json_object_new_string(text);
+}
+
+static json_object *cells_json(const struct image *image, const struct image_object *object)
+{
+	const struct image_cells *cells = &object->cells;
+	json_object *ret = json_object_new_object(), *value = NULL;
+	char type[80];
+
+	json_put_bytes(ret, "type", image_type_text(type, cells), sizeof(type));
+	json_put_uint(ret, "items", cells->geometry.n_items);
+	json_put_uint(ret, "item_size", cells->geometry.size);
+	if (cells->scalar && cells->geometry.kind == MPROC_BOOL)
+		value = json_object_new_boolean(cells->value.b);
+	else if (cells->scalar && cells->geometry.kind == MPROC_INT)
+		value = json_object_new_int64(cells->value.i);
+	else if (cells->scalar && cells->geometry.kind == MPROC_UINT)
+		value = json_object_new_uint64(cells->value.u);
+	else if (cells->scalar)
+		value = number_json(cells->value.f);
+	json_put(ret, "value", value);
+	json_put(ret, "lock_owner", owner_json(image, cells->owner));
+	json_put_bool(ret, "left_by_the_dead", cells->left);
+	return ret;
+}
+
 static json_object *object_json(const struct image *image, const struct image_object *object)
 {
 	bool whole = image_object_is_whole(object);
@@ -191,6 +226,9 @@ static json_object *object_json(const struct image *image, const struct image_ob
 		json_put(ret, "queue", queue_json(image, object));
 	if (whole && object->view.kind == MPROC__KIND_POOL)
 		json_put(ret, "pool", pool_json(image, object));
+	if (whole &&
+	    (object->view.kind == MPROC__KIND_VALUE || object->view.kind == MPROC__KIND_ARRAY))
+		json_put(ret, mproc__kind_name(object->view.kind), cells_json(image, object));
 	return ret;
 }
 

@@ -58,14 +58,20 @@ static void print_pool(const struct image *image, const struct image_object *obj
 	const struct mproc__pool_seen *seen = &pool->seen;
 	const struct image_object *tasks = image_object_at(image, seen->tasks);
 	const struct image_object *done = image_object_at(image, seen->done);
+	uint32_t n_finished = 0;
 	struct text buf, name;
 	struct table table;
 
 	printf("  state        %s, of pid %" PRIu32 "\n", pool_state(seen), seen->parent);
-	printf("  tasks        %" PRIu32 " queued, %" PRIu32 " running; %" PRIu64
-	       " submitted, %" PRIu64 " done (%" PRIu64 " failed), %" PRIu64 " retried\n",
-	       seen->slots_submitted, seen->slots_claimed, seen->n_submitted, seen->n_done,
-	       seen->n_failed, seen->n_retried);
+	/* The two counts are of different moments. */
+	if (seen->slots_claimed > pool->n_running)
+		n_finished = seen->slots_claimed - pool->n_running;
+	printf("  tasks        %" PRIu32 " queued, %" PRIu32 " running, %" PRIu32
+	       " finished and not collected\n",
+	       seen->slots_submitted, pool->n_running, n_finished);
+	printf("  so far       %" PRIu64 " submitted, %" PRIu64 " done (%" PRIu64
+	       " failed), %" PRIu64 " retried\n",
+	       seen->n_submitted, seen->n_done, seen->n_failed, seen->n_retried);
 	printf("  slots        %" PRIu32 " free of %" PRIu32 "; a task has at most %" PRIu32
 	       " bytes\n",
 	       seen->slots_free, seen->n_tasks, seen->task_max);
@@ -94,22 +100,72 @@ static void print_pool(const struct image *image, const struct image_object *obj
 	table_end(&table, stdout);
 }
 
-void info_print_object(const struct image *image, const struct image_object *object)
+static char *value_text(char buf[40], const struct image_cells *cells)
 {
-	struct text buf, shown;
+	if (!cells->scalar)
+		strcpy(buf, "-");
+	else if (cells->geometry.kind == MPROC_BOOL)
+		strcpy(buf, cells->value.b ? "true" : "false");
+	else if (cells->geometry.kind == MPROC_INT)
+		snprintf(buf, 40, "%" PRId64, cells->value.i);
+	else if (cells->geometry.kind == MPROC_UINT)
+		snprintf(buf, 40, "%" PRIu64, cells->value.u);
+	else
+		snprintf(buf, 40, "%.*g", cells->geometry.size == sizeof(float) ? 9 : 17,
+			 cells->value.f);
+	return buf;
+}
 
-	if (!image_object_is_whole(object))
-		return;
-	switch (object->view.kind) {
-	case MPROC__KIND_QUEUE:
-	case MPROC__KIND_POOL:
+static bool is_cells(const struct image_object *object)
+{
+	return image_object_is_whole(object) &&
+	       (object->view.kind == MPROC__KIND_VALUE || object->view.kind == MPROC__KIND_ARRAY);
+}
+
+static void print_cells(const struct image *image)
+{
+	static const char *const heads[] = { "NAME", "TYPE", "ITEMS", "VALUE", "LOCK", NULL };
+	struct table table;
+	size_t n = 0;
+
+	table_begin(&table, "  ", "--rr", heads);
+	for (size_t i = 0; i < image->n_objects; i++) {
+		const struct image_object *object = &image->objects[i];
+		const struct image_cells *cells = &object->cells;
+		char type[80], value[40], owner[80];
+		struct text name, text;
+
+		if (!is_cells(object))
+			continue;
+		n++;
+		table_cell(&table, "%s", object_text(&name, object));
+		table_cell(&table, "%s",
+			   text_escape_str(&text, image_type_text(type, cells), sizeof(type)));
+		table_cell(&table, "%" PRIu64, cells->geometry.n_items);
+		table_cell(&table, "%s", value_text(value, cells));
+		table_cell(&table, "%s%s", owner_text(owner, image, cells->owner),
+			   cells->left ? "; its last owner died, left as it was" : "");
+	}
+	if (n)
+		printf("\nvalues and arrays: %zu\n", n);
+	table_end(&table, n ? stdout : NULL);
+}
+
+void info_print_objects(const struct image *image)
+{
+	print_cells(image);
+	for (size_t i = 0; i < image->n_objects; i++) {
+		const struct image_object *object = &image->objects[i];
+		uint32_t kind = object->view.kind;
+		struct text buf, shown;
+
+		if (!image_object_is_whole(object) ||
+		    (kind != MPROC__KIND_QUEUE && kind != MPROC__KIND_POOL))
+			continue;
 		printf("\n%s\n", text_terminal(&shown, object_text(&buf, object)));
-		if (object->view.kind == MPROC__KIND_QUEUE)
+		if (kind == MPROC__KIND_QUEUE)
 			print_queue(image, object);
 		else
 			print_pool(image, object);
-		break;
-	default:
-		break;
 	}
 }

@@ -52,7 +52,7 @@ static void row(struct table *table, const struct segment *segment, uint64_t now
 
 	if (found->name)
 		table_cell(table, "%s%s", text_escape_str(&buf, found->name, TEXT_MAX),
-			   found->named ? "" : " (unlinked)");
+			   segment_place(segment));
 	else
 		table_cell(table, "anonymous");
 	if (good) {
@@ -105,6 +105,7 @@ int ls_main(int argc, char **argv)
 	struct table table;
 	struct timespec ts;
 	size_t n = 0;
+	int status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	find_named(&find);
@@ -144,6 +145,7 @@ int ls_main(int argc, char **argv)
 	if (!options.json)
 		json_object_put(list);
 	table_end(&table, n && !options.json ? stdout : NULL);
+	status = n && !find.error ? 0 : EXIT_FAILED;
 	find_free(&find);
-	return n && !find.error ? 0 : EXIT_FAILED;
+	return status;
 }

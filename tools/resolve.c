@@ -27,13 +27,25 @@ static int saved_held(struct source *source, int64_t byte, int64_t n)
 	return -ENOTSUP;
 }
 
-/* Take over one of @find's, which is the one; see who else has it. */
+/* Take over one of @find's, which is the one. */
 static bool choose(struct resolved *ret, struct find *find, size_t i)
 {
-	find_in_processes(find);
 	ret->find = *find;
 	segment_read(&ret->segment, &ret->find.at[i]);
 	return true;
+}
+
+/* The same, after a look where else it is to be found, and who has it. */
+static bool choose_anywhere(struct resolved *ret, struct find *find, size_t i)
+{
+	const struct found one = find->at[i];
+
+	find_named(find);
+	find_in_processes(find);
+	find_sort(find);
+	for (i = 0; find->at[i].dev != one.dev || find->at[i].ino != one.ino; i++)
+		;
+	return choose(ret, find, i);
 }
 
 static bool choose_path(struct resolved *ret, const char *path)
@@ -45,7 +57,7 @@ static bool choose_path(struct resolved *ret, const char *path)
 	struct find find = { 0 };
 
 	find_path(&find, path, prefixed ? base + cut : NULL);
-	choose(ret, &find, 0);
+	choose_anywhere(ret, &find, 0);
 	/* Of a copy elsewhere nobody can be dead, and nobody alive. */
 	if (!prefixed && strncmp(path, "/proc/", 6) && image->verdict != IMAGE_UNREADABLE &&
 	    !image->in_use) {
@@ -129,13 +141,14 @@ static int by_process(struct resolved *ret, const char *what)
 	if (*end)
 		return 0;
 	r = find_in_process(&find, (pid_t)pid);
+	find_sort(&find);
 	if (r == -EACCES || r == -EPERM) {
 		say("%s: this process may not be looked into by you", what);
 		return -1;
 	}
 	keep_segments(&find);
 	if (find.n == 1)
-		return choose(ret, &find, 0);
+		return choose_anywhere(ret, &find, 0);
 	if (find.n)
 		say_which(what, &find);
 	r = find.n ? -1 : 0;
@@ -188,7 +201,7 @@ static bool by_name(struct resolved *ret, const char *what)
 	find_named(&find);
 	for (size_t i = 0; i < find.n; i++)
 		if (!strcmp(find.at[i].name, what))
-			return choose(ret, &find, i);
+			return choose_anywhere(ret, &find, i);
 	find_free(&find);
 	return false;
 }

@@ -6,6 +6,7 @@
  * Everything that mproc offers
  */
 
+#include <mproc/array.h>
 #include <mproc/common.h>
 #include <mproc/cpu.h>
 #include <mproc/error.h>
@@ -17,5 +18,7 @@
 #include <mproc/queue.h>
 #include <mproc/segment.h>
 #include <mproc/task.h>
+#include <mproc/types.h>
+#include <mproc/value.h>
 
 #endif /* MPROC_MPROC_H */

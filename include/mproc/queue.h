@@ -51,10 +51,10 @@ struct mproc_queue_opts {
 	/*
 	 * Bytes of the ring, rounded up to a power of two, at least 1,024. By default
 	 * enough for @depth messages, whatever their lengths: then the depth alone
-	 * bounds the queue. With less, a put may have to wait for bytes as well. A
-	 * record takes its message and 8 to 15 bytes; messages of more than 4,096
-	 * bytes (1,024 if msg_max is more than 4,096, and never more than an eighth of
-	 * a ring given here) take 24.
+	 * bounds the queue. With less, a put may have to wait for bytes as well. Each
+	 * message takes its own bytes and 8 to 15 more; a long one takes 16, and memory
+	 * of the segment while it is queued. Long is more than 4,096 bytes, or 1,024
+	 * where msg_max exceeds 4,096, or an eighth of a ring given here.
 	 */
 	uint64_t bytes;
 };

@@ -80,7 +80,7 @@ pid_t t_spawn(void (*fn)(void *), void *arg)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	alarm(t_sanitized() || t_long() ? 60 : 10);
+	alarm(t_sanitized() || t_long() ? 300 : 60);
 	fn(arg);
 	_exit(0);
 }

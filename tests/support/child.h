@@ -21,7 +21,7 @@ _Noreturn void t_child_fail(const char *file, int line, const char *expr);
 
 /*
  * Run fn(arg) in a child with default signals that dies with its parent, or
- * after 10 seconds (60 under a sanitizer or with MPROC_TEST_LONG); a child that
+ * after a minute (five under a sanitizer or with MPROC_TEST_LONG); a child that
  * needs longer calls alarm(2) itself. The kernel ties the child to the thread
  * that forked it: that thread must outlive it.
  */

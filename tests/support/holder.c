@@ -48,7 +48,7 @@ static bool asked(char **words, const char *word)
 static int init_table(void *object, void *arg)
 {
 	(void)arg;
-	return mproc_mutex_init((mproc_mutex *)((char *)object + 64), 0);
+	return mproc_mutex_init((void *)((char *)object + 64), 0);
 }
 
 static void *wait_for_message(void *arg)
@@ -78,7 +78,7 @@ static void fill(mproc_segment *segment, char **words)
 	}
 	check(mproc_segment_object(&table, segment, "table", TABLE_LEN, init_table, NULL), "table");
 	if (asked(words, "mutex"))
-		check(mproc_mutex_lock((mproc_mutex *)((char *)table + 64), MPROC_FOREVER), "lock");
+		check(mproc_mutex_lock((void *)((char *)table + 64), MPROC_FOREVER), "lock");
 	if (asked(words, "wait") && pthread_create(&thread, NULL, wait_for_message, idle) != 0)
 		exit(1);
 }

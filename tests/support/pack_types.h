@@ -3,7 +3,7 @@
 #define MPROC_TESTS_PACK_TYPES_H
 
 /*
- * Structs that the tests of the codec send, values of them, and messages in hex
+ * Structs that the tests of the codec send, and golden messages of them
  */
 
 #include <mproc/pack.h>
@@ -91,15 +91,5 @@ struct t_golden {
 };
 extern const struct t_golden t_goldens[];
 extern const size_t t_n_goldens;
-
-/*
- * Bytes from hex digits; spaces are skipped.
- *
- * Return: memory of exactly *ret_len bytes, so that a sanitizer sees one too many.
- */
-unsigned char *t_unhex(const char *hex, size_t *ret_len);
-
-/* Hex digits of @len bytes, to be freed. */
-char *t_hex(const void *bytes, size_t len);
 
 #endif

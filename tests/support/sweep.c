@@ -11,18 +11,23 @@
 
 #include "tests/support/sweep.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,8 +35,9 @@
 #include "tests/support/sweep_case.h"
 #include "tests/support/sweep_step.h"
 
-#define JOBS_MAX     64
-#define NAME_MAX_LEN 200
+#define JOBS_MAX 64
+#define NAME_LEN 200 /* of "operation, state" */
+#define DIR_LEN  32
 
 struct sweep {
 	const char *room;
@@ -44,7 +50,7 @@ struct sweep {
 	size_t printed;
 	bool failed;
 	int width[2]; /* of the first two columns */
-	char dirs[JOBS_MAX][32];
+	char dirs[JOBS_MAX][DIR_LEN];
 };
 
 /* What the jobs share. */
@@ -53,9 +59,9 @@ static struct board {
 	struct t_case_result results[];
 } * board;
 
-static void name_text(char buf[NAME_MAX_LEN], const struct t_sweep_case *c)
+static void name_text(char buf[NAME_LEN], const struct t_sweep_case *c)
 {
-	snprintf(buf, NAME_MAX_LEN, "%s, %s", c->operation, c->state);
+	snprintf(buf, NAME_LEN, "%s, %s", c->operation, c->state);
 }
 
 /* Output. */
@@ -93,7 +99,7 @@ static void print_case(struct sweep *s, size_t i)
 	const struct t_sweep_case *c = s->cases[i];
 	const struct t_case_result *r = &board->results[i];
 	const char *mark = s->tap ? "# " : "";
-	char name[NAME_MAX_LEN];
+	char name[NAME_LEN];
 
 	name_text(name, c);
 	printf("%s%-*s  %-*s  %12" PRIu64 "  %8" PRIu64 "  %6" PRIu64 "%s %6" PRIu64 "  %6" PRIu64
@@ -263,6 +269,69 @@ static int run_jobs(struct sweep *s)
 	return 0;
 }
 
+/*
+ * Directories for what worlds put under a name. A lock on each says that its sweep is
+ * alive; what a sweep that was killed has left is removed by the next one.
+ */
+
+#define DIRS       "/dev/shm"
+#define DIR_PREFIX "mproc-sweep."
+
+static int lock_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static void remove_stale_dirs(void)
+{
+	char path[sizeof(DIRS) + NAME_MAX + 2];
+	DIR *d = opendir(DIRS);
+	int fd;
+
+	if (!d)
+		return;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		if (strncmp(e->d_name, DIR_PREFIX, strlen(DIR_PREFIX)))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", DIRS, e->d_name);
+		fd = lock_dir(path);
+		if (fd < 0)
+			continue;
+		t_case_empty_dir(path);
+		rmdir(path);
+		close(fd);
+	}
+	closedir(d);
+}
+
+static bool make_dir(char path[DIR_LEN])
+{
+	struct stat here, locked;
+	int fd;
+
+	/* Between the two another sweep may take it for a stale one. */
+	for (int i = 0; i < 100; i++) {
+		strcpy(path, DIRS "/" DIR_PREFIX "XXXXXX");
+		if (!mkdtemp(path))
+			break;
+		fd = lock_dir(path);
+		if (fd >= 0 && fstat(fd, &locked) == 0 && stat(path, &here) == 0 &&
+		    here.st_ino == locked.st_ino)
+			return true;
+		if (fd >= 0)
+			close(fd);
+	}
+	perror(path);
+	path[0] = 0;
+	return false;
+}
+
 /* Options and the rest. */
 
 static void usage(FILE *f, const char *program)
@@ -322,7 +391,7 @@ static bool parse(struct sweep *s, int argc, char **argv)
 
 static bool select_cases(struct sweep *s, const struct t_sweep_case *cases, size_t n)
 {
-	char name[NAME_MAX_LEN];
+	char name[NAME_LEN];
 	size_t size;
 
 	s->cases = calloc(n + 1, sizeof(*s->cases));
@@ -339,20 +408,17 @@ static bool select_cases(struct sweep *s, const struct t_sweep_case *cases, size
 	board = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (board == MAP_FAILED)
 		return false;
-	for (unsigned i = 0; i < s->jobs; i++) {
-		strcpy(s->dirs[i], "/dev/shm/mproc-sweep.XXXXXX");
-		if (!mkdtemp(s->dirs[i])) {
-			perror(s->dirs[i]);
+	remove_stale_dirs();
+	for (unsigned i = 0; i < s->jobs; i++)
+		if (!make_dir(s->dirs[i]))
 			return false;
-		}
-	}
 	return true;
 }
 
 static void clean_up(struct sweep *s)
 {
 	t_case_end_children();
-	for (unsigned i = 0; i < s->jobs; i++) {
+	for (unsigned i = 0; i < s->jobs && s->dirs[i][0]; i++) {
 		t_case_empty_dir(s->dirs[i]);
 		rmdir(s->dirs[i]);
 	}
@@ -384,7 +450,7 @@ int t_sweep_main(int argc, char **argv, const char *room, const struct t_sweep_c
 		 size_t n)
 {
 	struct sweep s = { .room = room };
-	char name[NAME_MAX_LEN];
+	char name[NAME_LEN];
 	int status;
 
 	if (!parse(&s, argc, argv)) {

@@ -16,24 +16,26 @@
  * A sweep file holds the operations of one room and one table, a row for each
  * pair of operation and start state:
  *
- *	static _Atomic(uint64_t) *box;			// [0]: the message, [1]: it is there
+ *	static struct {
+ *		_Atomic(uint64_t) message, there;
+ *	} *box;
  *
  *	static void empty_box(void)
  *	{
- *		box = t_sweep_map(2 * sizeof(*box));
+ *		box = t_sweep_map(sizeof(*box));
  *	}
  *
  *	static int64_t put(void)
  *	{
- *		box[0] = 7;
- *		box[1] = 1;
+ *		box->message = 7;
+ *		box->there = 1;
  *		return 0;
  *	}
  *
  *	static void box_is_sound(const struct t_sweep_seen *seen)
  *	{
- *		t_sweep_check(!seen->returned || box[1] == 1);
- *		t_sweep_check(box[1] == 0 || box[0] == 7);
+ *		t_sweep_check(!seen->returned || box->there);
+ *		t_sweep_check(!box->there || box->message == 7);
  *	}
  *
  *	static const struct t_sweep_case cases[] = {
@@ -79,16 +81,18 @@
  * What differs from world to world does no harm: kill points are known by the
  * places (program counters) of the changes and system calls before them. Times in
  * shared memory, loops in private memory and the vdso do not count; getrandom()
- * gives the same numbers in every world. A sweep goes on until no unknown kill point
- * turns up. If the operation itself goes different ways, that takes longer: then
- * every world is stepped from its beginning, and the images are marked with "~".
+ * gives the same numbers in every world. A sweep goes on until a world that was
+ * stepped all the way finds no unknown kill point; if the operation goes different
+ * ways (its images are marked with "~"), until three in a row find none. What was
+ * stepped once may run at full speed in later worlds, between the places of interest.
  *
  * What makes a case fail: t_sweep_check() or t_sweep_fail() in any of its
- * processes; one that crashes or exits by itself; check() or peer() that does not
- * end within limit_ms ("stuck"); an operation that changes nothing and calls
- * nothing, unless its row is T_SWEEP_READ_ONLY (then: one that does change
- * something); descendants of the victim that survive check(); a sweep that does not
- * settle.
+ * processes; one that crashes or exits by itself; setup, peer() or check() that does
+ * not end within limit_ms ("stuck"); an operation that stays in one system call for
+ * longer, takes twelve times as long when stepped, or sleeps more than 32 times; one
+ * that changes nothing and calls nothing, unless its row is T_SWEEP_READ_ONLY (then:
+ * one that does change something); descendants of the victim that outlive check(); a
+ * sweep that does not settle.
  *
  * Link with -z now, or the first world steps through the dynamic linker. Not under
  * a sanitizer: it multiplies the steps and shares memory of its own. On arm64 a
@@ -146,7 +150,8 @@ struct t_sweep_case {
 /*
  * The main() of a sweep: [--nested] [--json FILE] [--case SUBSTRING] [--jobs N]
  * [--list] [--tap]. SUBSTRING is looked for in "operation, state". TAP also if
- * CMOCKA_MESSAGE_OUTPUT=TAP.
+ * CMOCKA_MESSAGE_OUTPUT=TAP. With MPROC_SWEEP_VERBOSE set in the environment the
+ * failures of controls are shown too.
  *
  * Return: an exit status: 0 if every case passed.
  */

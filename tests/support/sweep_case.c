@@ -36,6 +36,7 @@
 #define AGAIN_MAX    100
 #define WORLD_LIMIT  40 /* limits of its processes that a world may take */
 #define END_NS       INT64_C(10000000000)
+#define SETTLE_MS    900000 /* for all points of one victim or recoverer */
 
 struct run {
 	const struct t_sweep_case *c;
@@ -125,7 +126,7 @@ static void kill_children(void)
 
 bool t_case_end_children(void)
 {
-	int64_t end = mproc_after_ns(END_NS), look = 0;
+	int64_t end = mproc_after_ns(END_NS), look = mproc_after_ms(2);
 	pid_t pid;
 
 	for (;;) {
@@ -250,6 +251,7 @@ struct progress {
 	int i;           /* T_VICTIM, T_RECOVERER */
 	uint64_t after;  /* recoverer: key of the victim's kill point */
 	uint64_t points; /* done */
+	int64_t end;     /* when they should be, or 0 */
 	unsigned dry;    /* worlds since that found nothing */
 };
 
@@ -289,15 +291,15 @@ static void count_point(struct run *run, struct progress *p, uint64_t key)
 	run->full[p->i] = false;
 	p->dry = 0;
 	t_keys_add(&run->done, key);
-	if (++p->points < POINTS_MAX)
+	if (++p->points < POINTS_MAX && (!p->end || mproc_now() < p->end))
 		return;
-	note(run, "does not settle: %d kill points and no end", POINTS_MAX);
+	note(run, "does not settle: %" PRIu64 " kill points and no end", p->points);
 	run->hopeless = true;
 }
 
 static void run_pass(struct run *run, enum t_pass pass, uint64_t *kills)
 {
-	struct progress all = { .i = T_VICTIM };
+	struct progress all = { .i = T_VICTIM, .end = mproc_after_ms(SETTLE_MS) };
 
 	while (!run->hopeless) {
 		switch (make_world(run, pass)) {
@@ -328,7 +330,9 @@ static void follow_victim(struct run *run, struct progress *inner)
 
 	if (inner->after == key)
 		return;
-	*inner = (struct progress){ .i = T_RECOVERER, .after = key };
+	*inner = (struct progress){ .i = T_RECOVERER,
+				    .after = key,
+				    .end = mproc_after_ms(SETTLE_MS) };
 	run->full[T_RECOVERER] = false;
 }
 
@@ -400,6 +404,7 @@ void t_case_run(const struct t_sweep_case *c, bool nested, const char *dir,
 		       -1, 0);
 	if (t_world == MAP_FAILED) {
 		note(&run, "no memory: %s", strerror(errno));
+		t_world = NULL;
 		return;
 	}
 	run_simple(&run);
@@ -408,6 +413,7 @@ void t_case_run(const struct t_sweep_case *c, bool nested, const char *dir,
 		run_nested(&run);
 	ret->varies = t_world->varies;
 	munmap(t_world, sizeof(*t_world));
+	t_world = NULL;
 	free(run.done.at);
 
 	if (!c->must_fail)

@@ -215,6 +215,14 @@ void t_trace_init(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+void t_trace_stop_here(void)
+{
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+		_exit(1);
+	/* Straight to the kernel: what follows the stop is stepped. */
+	syscall(SYS_kill, getpid(), SIGSTOP);
+}
+
 _Noreturn static void run_child(enum t_role role, pid_t parent, void (*arrive)(void),
 				void (*fn)(void *), void *arg)
 {
@@ -227,12 +235,8 @@ _Noreturn static void run_child(enum t_role role, pid_t parent, void (*arrive)(v
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (arrive)
 		arrive();
-	if (role != T_ROLE_PLAIN) {
-		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
-			_exit(1);
-		/* Straight to the kernel: what follows the stop is stepped. */
-		syscall(SYS_kill, getpid(), SIGSTOP);
-	}
+	if (role == T_ROLE_HELPER)
+		t_trace_stop_here();
 	fn(arg);
 	if (role == T_ROLE_HELPER)
 		kill(getpid(), SIGKILL);

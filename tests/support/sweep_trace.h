@@ -40,13 +40,15 @@ struct t_proc {
 void t_trace_init(void);
 
 /*
- * Run fn(arg) in another process. A stepped one is found stopped, after arrive()
- * if that is not NULL and just before fn; a helper dies by SIGKILL when fn returns.
+ * Run arrive(), if that is not NULL, and fn(arg) in another process. In a stepped one
+ * fn calls t_trace_stop_here(); a helper dies by SIGKILL when fn returns.
  *
- * Return: the process, or NULL with errno; a process that ends before its stop is gone.
+ * Return: the process, stopped if it is a stepped one and gone if it ended before; or
+ * NULL with errno.
  */
 struct t_proc *t_trace_fork(enum t_role role, void (*arrive)(void), void (*fn)(void *), void *arg,
 			    int64_t deadline);
+void t_trace_stop_here(void);
 
 /* Handle what has happened to any process; if nothing, wait. Return: false at @until. */
 bool t_trace_serve(int64_t until);

@@ -33,6 +33,7 @@
 
 #define WATCH_MAX     64
 #define STEPPED_LIMIT 12 /* limits that a stepped operation may take in all */
+#define SLEEPS_MAX    32 /* of a stepped operation */
 
 static struct {
 	const void *base;
@@ -47,6 +48,7 @@ struct go {
 	struct t_proc *p;
 	struct t_way *way;
 	uint64_t chain;
+	unsigned sleeps;
 	bool fast;  /* may run */
 	bool ran;   /* since the last link, rather than only stepped */
 	bool alone; /* no helpers */
@@ -271,7 +273,7 @@ static enum t_outcome look_around(struct go *go, enum t_step what)
 
 static bool has_returned(const struct go *go)
 {
-	return atomic_load(&t_world->phase[go->i]) == 2;
+	return atomic_load(&t_world->returned[go->i]);
 }
 
 static enum t_outcome go_on(struct go *go)
@@ -298,6 +300,11 @@ static enum t_outcome go_on(struct go *go)
 			/* No link of the chain: a short sleep is not always seen. */
 			if (arrived(go, T_POINT_ASLEEP, point_key(go, T_POINT_ASLEEP)))
 				return T_OUTCOME_KILLED;
+			if (++go->sleeps > SLEEPS_MAX) {
+				t_world_tell("%s: sleeps again and again, and nobody ends it",
+					     t_world_roles[go->i]);
+				return T_OUTCOME_NONE;
+			}
 			let_others_act();
 			continue;
 		}

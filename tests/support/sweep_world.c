@@ -199,10 +199,10 @@ static void be_stepped(void *arg)
 	int i = *(int *)arg;
 	int64_t result;
 
-	atomic_store(&t_world->phase[i], 1);
+	t_trace_stop_here();
 	result = i == T_VICTIM ? order->c->victim() : order->c->recover();
 	t_world->result[i] = result;
-	atomic_store(&t_world->phase[i], 2);
+	atomic_store(&t_world->returned[i], 1);
 	/* One that was not stepped to its end stops here for us. */
 	syscall(SYS_kill, getpid(), SIGSTOP);
 }
@@ -233,12 +233,6 @@ static struct t_proc *start(int i)
 		t_world_tell("%s: %s", t_world_roles[i],
 			     errno == ETIMEDOUT ? "stuck in arrive()" : strerror(errno));
 		return NULL;
-	}
-	for (int n = 0; !p->gone && !atomic_load(&t_world->phase[i]); n++) {
-		if (n == 1000 || t_step(p, t_world_deadline()) != T_STEP_INSN) {
-			t_world_tell("%s: cannot be stepped to its operation", t_world_roles[i]);
-			return NULL;
-		}
 	}
 	if (p->gone) {
 		t_world_tell_end(p, t_world_roles[i]);
@@ -307,7 +301,7 @@ static enum t_outcome recover(struct t_sweep_seen *seen)
 	if (outcome == T_OUTCOME_KILLED)
 		t_trace_kill(p);
 	seen->recovering = true;
-	seen->recovered = atomic_load(&t_world->phase[T_RECOVERER]) == 2;
+	seen->recovered = atomic_load(&t_world->returned[T_RECOVERER]);
 	seen->recover_result = t_world->result[T_RECOVERER];
 	return outcome;
 }
@@ -350,7 +344,7 @@ static enum t_outcome live(void)
 	if (seen.peer && !peer_acts(victim))
 		return outcome;
 	seen.peer_result = t_world->peer_result;
-	seen.returned = atomic_load(&t_world->phase[T_VICTIM]) == 2;
+	seen.returned = atomic_load(&t_world->returned[T_VICTIM]);
 	seen.result = t_world->result[T_VICTIM];
 	t_trace_kill(victim);
 	if (order->pass == T_PASS_NESTED) {

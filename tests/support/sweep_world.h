@@ -107,9 +107,8 @@ struct t_world {
 	struct t_way recoverer;
 	bool stuck; /* something had to be killed because it did not end */
 
-	/* 0, then 1 inside the operation, then 2 with its result. */
-	_Atomic(uint32_t) phase[2]; /* of victim and recoverer */
-	int64_t result[2];
+	_Atomic(uint32_t) returned[2]; /* victim, recoverer: the operation has, with its ... */
+	int64_t result[2];             /* ... result */
 	int64_t peer_result;
 	_Atomic(uint32_t) rouse;   /* futex: helpers rest until it changes */
 	_Atomic(uint64_t) randoms; /* bytes that getrandom() has given */

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC_ARRAY_H
+#define MPROC_ARRAY_H
+
+/*
+ * Items of one type, in a row, that processes share
+ *
+ * An array lives in a segment, where it is found by name; its items are bools,
+ * integers of any width, floats, doubles or plain structs, as many as were asked
+ * for when it was made. It is what a value is (see <mproc/value.h>), by index:
+ * scalars have atomic operations, which do not look at the lock; get, set and the
+ * copies of many go through it.
+ *
+ * In C, functions that take a type are macros as well: mproc_array_add(a, int64_t,
+ * 3, 1, &old) describes the type and checks the pointers; (mproc_array_add)(a,
+ * MPROC_TYPE(int64_t), 3, &one, &old) calls the function.
+ *
+ * Unless a function says otherwise:
+ *
+ *	Threads		any number may use one handle at the same time
+ *	Fork		inherited handles work in the child: its first call attaches it
+ *	Signals		not safe in a signal handler
+ *	Killed		a process killed inside a call leaves of each item the old or the
+ *			new one, never a mixture; killed between lock and unlock, the
+ *			next one to come is told
+ *	Errors		a negative errno; the call then has had no effect and
+ *			has not touched its return parameters
+ */
+
+#include <mproc/common.h>
+#include <mproc/mutex.h>
+#include <mproc/segment.h>
+#include <mproc/types.h>
+
+MPROC_BEGIN_DECLS
+
+typedef struct mproc_array mproc_array;
+
+struct mproc_array_opts {
+	size_t size;                   /* of this struct, set by MPROC_ARRAY_OPTS() */
+	const struct mproc_type *type; /* of an item; no default */
+	uint64_t n_items;              /* of a new one; no default */
+	const void *init;              /* all items at first; default all zero */
+};
+
+/* MPROC_ARRAY_OPTS(.type = MPROC_TYPE(double), .n_items = 100); C only, a pointer. */
+#define MPROC_ARRAY_OPTS(...) \
+	(&(const struct mproc_array_opts){ .size = sizeof(struct mproc_array_opts), __VA_ARGS__ })
+
+/**
+ * mproc_array_create() - make an array
+ * @ret:	the new handle
+ * @segment:	where it shall live, or NULL for the default segment
+ * @name:	1 to 63 bytes, or NULL for an array that only forked children share
+ * @opts:	type and number of items, and perhaps what they are at first
+ *
+ * Return: 0, or -EEXIST if @name is taken, -EINVAL if the name is none, type or
+ * number is not given or the type cannot be shared (pointers, more than 64 bytes
+ * of alignment), -E2BIG if @opts uses a field this library does not know, -ENOSPC
+ * if the segment has no room, -ENOMEM, or as mproc_segment_default().
+ */
+MPROC_API MPROC_MUST int mproc_array_create(mproc_array **ret, mproc_segment *segment,
+					    const char *name, const struct mproc_array_opts *opts);
+
+/**
+ * mproc_array_open() - find an array
+ * @ret:	the handle
+ * @segment:	where it lives, or NULL for the default segment
+ * @name:	its name
+ * @type:	what its items must be; how many there are tells mproc_array_n_items()
+ *
+ * Return: 0, or -ENOENT if nothing has that name, -EEXIST if something else than
+ * an array has it, -EPROTO if it holds another type (the text names both),
+ * -EBADMSG if it is impossible, -EINVAL, -ENOMEM.
+ */
+MPROC_API MPROC_MUST int mproc_array_open(mproc_array **ret, mproc_segment *segment,
+					  const char *name, const struct mproc_type *type);
+
+/**
+ * mproc_array_open_or_create() - find an array, or make it
+ * @ret:	the handle
+ * @segment:	where it lives, or NULL for the default segment
+ * @name:	its name
+ * @opts:	type and number of items; what they are at first if it is made
+ *
+ * Return: 1 if it was made, 0 if it was there, or -EPROTO if it was there with
+ * another number of items, and as the two calls above.
+ */
+MPROC_API MPROC_MUST int mproc_array_open_or_create(mproc_array **ret, mproc_segment *segment,
+						    const char *name,
+						    const struct mproc_array_opts *opts);
+
+/**
+ * mproc_array_close() - give up this process's handle
+ * @array:	handle, or NULL
+ *
+ * The array stays in the segment. No other thread may be inside a call on @array,
+ * and pointers into it may be used no more.
+ *
+ * Return: NULL.
+ */
+MPROC_API mproc_array *mproc_array_close(mproc_array *array);
+
+/**
+ * mproc_array_n_items() - how many items it has
+ * @array:	array
+ *
+ * Return: their number, at least 1; it never changes.
+ */
+MPROC_API uint64_t mproc_array_n_items(const mproc_array *array);
+
+/**
+ * mproc_array_ptr() - where an item is
+ * @array:	array
+ * @type:	of the item
+ * @i:		its index, from 0
+ *
+ * In C, mproc_array_at(a, double, i) is the same as a double *. Items lie as in a C
+ * array, so the ones behind it follow. What is read and written through a pointer
+ * is nobody's business but the caller's: lock, or use the atomic operations.
+ *
+ * Return: a pointer that is valid as long as the handle, or NULL with a text if the
+ * array holds another type or no such item.
+ */
+MPROC_API void *mproc_array_ptr(mproc_array *array, const struct mproc_type *type, uint64_t i);
+
+/**
+ * mproc_array_lock() - exclude all others who lock, get or set
+ * @array:	array
+ * @deadline:	how long to wait, see <mproc/common.h>
+ *
+ * Atomic operations are not excluded.
+ *
+ * Return: 0, or MPROC_MUTEX_INHERITED: you have the lock, and somebody died
+ * between lock and unlock; everybody is told so until mproc_array_consistent();
+ * or as mproc_mutex_lock().
+ */
+MPROC_API MPROC_MUST int mproc_array_lock(mproc_array *array, int64_t deadline);
+
+/**
+ * mproc_array_unlock() - let others in again
+ * @array:	array whose lock the calling thread has
+ *
+ * Return: 0, -EPERM if it does not have it, -ENOTCONN, -EUSERS.
+ */
+MPROC_API int mproc_array_unlock(mproc_array *array);
+
+/**
+ * mproc_array_consistent() - say that what was left half done is in order again
+ * @array:	array whose lock the calling thread has, inherited
+ *
+ * Return: 0, -EPERM if the calling thread does not have the lock, -EINVAL if
+ * nobody died, -ENOTCONN, -EUSERS.
+ */
+MPROC_API MPROC_MUST int mproc_array_consistent(mproc_array *array);
+
+/**
+ * mproc_array_get() - copy an item out, under the lock
+ * @array:	array
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @ret:	where to
+ * @deadline:	how long to wait for the lock
+ *
+ * A thread that has the lock may call it as well.
+ *
+ * Return: 0, or MPROC_MUTEX_INHERITED if it was copied, yet somebody died between
+ * lock and unlock and nobody has said consistent; -EPROTO if the array holds another
+ * type, -EINVAL if it has no such item, or as mproc_mutex_lock().
+ */
+MPROC_API MPROC_MUST int mproc_array_get(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, void *ret, int64_t deadline);
+
+/**
+ * mproc_array_set() - copy a new item in, under the lock
+ * @array:	array
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @from:	where from
+ * @deadline:	how long to wait for the lock
+ *
+ * Killed inside the call, a process leaves the old item or the new one, whatever
+ * the size. A thread that has the lock may call it as well.
+ *
+ * Return: as mproc_array_get().
+ */
+MPROC_API MPROC_MUST int mproc_array_set(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, const void *from, int64_t deadline);
+
+/**
+ * mproc_array_copy_out() - copy items out, under the lock
+ * @array:	array
+ * @type:	of an item; in the macro the type itself
+ * @i:		index of the first, from 0
+ * @n:		how many
+ * @ret:	where to
+ * @deadline:	how long to wait for the lock
+ *
+ * A thread that has the lock may call it as well.
+ *
+ * Return: 0, or MPROC_MUTEX_INHERITED if they were copied, yet somebody died
+ * between lock and unlock and nobody has said consistent; -EPROTO if it holds
+ * another type, -EINVAL if it does not have all of them, or as mproc_mutex_lock().
+ */
+MPROC_API MPROC_MUST int mproc_array_copy_out(mproc_array *array, const struct mproc_type *type,
+					      uint64_t i, uint64_t n, void *ret, int64_t deadline);
+
+/**
+ * mproc_array_copy_in() - copy new items in, under the lock
+ * @array:	array
+ * @type:	of an item; in the macro the type itself
+ * @i:		index of the first, from 0
+ * @n:		how many
+ * @from:	where from
+ * @deadline:	how long to wait for the lock
+ *
+ * Killed inside the call, a process leaves new items up to some index and old ones
+ * from there on, each of them whole. A thread that has the lock may call it as well.
+ *
+ * Return: as mproc_array_copy_out().
+ */
+MPROC_API MPROC_MUST int mproc_array_copy_in(mproc_array *array, const struct mproc_type *type,
+					     uint64_t i, uint64_t n, const void *from,
+					     int64_t deadline);
+
+/**
+ * mproc_array_load() - an item as it is now, atomically
+ * @array:	array of scalars
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @ret:	the item
+ *
+ * All atomic operations, of all values and arrays, are in one order that all
+ * processes see (seq_cst).
+ *
+ * Return: 0, or -EPROTO if the array holds another type, -EINVAL if that is no scalar
+ * or there is no such item.
+ */
+MPROC_API MPROC_MUST int mproc_array_load(mproc_array *array, const struct mproc_type *type,
+					  uint64_t i, void *ret);
+
+/**
+ * mproc_array_store() - a new item, atomically
+ * @array:	array of scalars
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @arg:	pointer to the new item; in the macro the item itself
+ *
+ * Return: 0, -EPROTO, -EINVAL.
+ */
+MPROC_API MPROC_MUST int mproc_array_store(mproc_array *array, const struct mproc_type *type,
+					   uint64_t i, const void *arg);
+
+/**
+ * mproc_array_xchg() - a new item for the old one, atomically
+ * @array:	array of scalars
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @arg:	pointer to the new item; in the macro the item itself
+ * @ret:	the old item, or NULL
+ *
+ * Return: 0, -EPROTO, -EINVAL.
+ */
+MPROC_API MPROC_MUST int mproc_array_xchg(mproc_array *array, const struct mproc_type *type,
+					  uint64_t i, const void *arg, void *ret);
+
+/**
+ * mproc_array_cas() - a new item if the old one is what is expected, atomically
+ * @array:	array of scalars
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @expected:	what the item is expected to be; where it is not, what it is instead
+ * @arg:	pointer to the new item; in the macro the item itself
+ *
+ * Values are compared bit by bit: -0.0 is not 0.0, a NaN is itself.
+ *
+ * Return: 1 if it was exchanged, 0 if not, or -EPROTO, -EINVAL.
+ */
+MPROC_API MPROC_MUST int mproc_array_cas(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, void *expected, const void *arg);
+
+/**
+ * mproc_array_add() - add to an integer, atomically
+ * @array:	array of integers
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @arg:	pointer to what to add; in the macro what to add itself
+ * @ret:	the old item, or NULL
+ *
+ * Wraps around, signed integers as well.
+ *
+ * Return: 0, -EPROTO, -EINVAL if it holds no integers or has no such item.
+ */
+MPROC_API MPROC_MUST int mproc_array_add(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, const void *arg, void *ret);
+
+/* mproc_array_and() - bitwise and, atomically; see mproc_array_add() */
+MPROC_API MPROC_MUST int mproc_array_and(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, const void *arg, void *ret);
+
+/* mproc_array_or() - bitwise or, atomically; see mproc_array_add() */
+MPROC_API MPROC_MUST int mproc_array_or(mproc_array *array, const struct mproc_type *type,
+					uint64_t i, const void *arg, void *ret);
+
+/* mproc_array_min() - the smaller of old item and @arg, atomically; see mproc_array_add() */
+MPROC_API MPROC_MUST int mproc_array_min(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, const void *arg, void *ret);
+
+/* mproc_array_max() - the larger of old item and @arg, atomically; see mproc_array_add() */
+MPROC_API MPROC_MUST int mproc_array_max(mproc_array *array, const struct mproc_type *type,
+					 uint64_t i, const void *arg, void *ret);
+
+#ifndef __cplusplus
+#define mproc_array_at(a, T, i) ((T *)(mproc_array_ptr)((a), MPROC_TYPE(T), (i)))
+#define mproc_array_get(a, T, i, ret, deadline) \
+	(mproc_array_get)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, ret), (deadline))
+#define mproc_array_set(a, T, i, from, deadline) \
+	(mproc_array_set)((a), MPROC_TYPE(T), (i), MPROC__CONST_PTR(T, from), (deadline))
+#define mproc_array_copy_out(a, T, i, n, ret, deadline) \
+	(mproc_array_copy_out)((a), MPROC_TYPE(T), (i), (n), MPROC__PTR(T, ret), (deadline))
+#define mproc_array_copy_in(a, T, i, n, from, deadline) \
+	(mproc_array_copy_in)((a), MPROC_TYPE(T), (i), (n), MPROC__CONST_PTR(T, from), (deadline))
+#define mproc_array_load(a, T, i, ret) \
+	(mproc_array_load)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, ret))
+#define mproc_array_store(a, T, i, x) \
+	(mproc_array_store)((a), MPROC_TYPE(T), (i), &(const T){ (x) })
+#define mproc_array_cas(a, T, i, expected, x) \
+	(mproc_array_cas)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, expected), &(const T){ (x) })
+#define mproc_array_xchg(a, T, i, x, ret) \
+	(mproc_array_xchg)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#define mproc_array_add(a, T, i, x, ret) \
+	(mproc_array_add)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#define mproc_array_and(a, T, i, x, ret) \
+	(mproc_array_and)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#define mproc_array_or(a, T, i, x, ret) \
+	(mproc_array_or)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#define mproc_array_min(a, T, i, x, ret) \
+	(mproc_array_min)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#define mproc_array_max(a, T, i, x, ret) \
+	(mproc_array_max)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
+#endif
+
+MPROC_END_DECLS
+
+#endif /* MPROC_ARRAY_H */

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Typed items: copying them in and out, and atomic operations on one
+ *
+ * What is a word is copied word by word, so that one who is killed, and one who
+ * looks without the lock, has whole ones. What is longer goes by the stage, see
+ * cells.c. Atomic operations are those of the machine, on the width of the item.
+ */
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "ipc/error.h"
+#include "shm/cells.h"
+
+#define DEFINE_COPIES(bits) \
+	static void out_##bits(const unsigned char *items, uint64_t n, unsigned char *ret) \
+	{ \
+		const _Atomic(uint##bits##_t) *item = (const void *)items; \
+		for (uint64_t i = 0; i < n; i++) { \
+			uint##bits##_t x = atomic_load_explicit(&item[i], memory_order_relaxed); \
+			memcpy(ret + i * sizeof(x), &x, sizeof(x)); \
+		} \
+	} \
+	static void in_##bits(unsigned char *items, uint64_t n, const unsigned char *from) \
+	{ \
+		_Atomic(uint##bits##_t) *item = (void *)items; \
+		for (uint64_t i = 0; i < n; i++) { \
+			uint##bits##_t x; \
+			memcpy(&x, from + i * sizeof(x), sizeof(x)); \
+			atomic_store_explicit(&item[i], x, memory_order_relaxed); \
+		} \
+	} \
+	static_assert(sizeof(_Atomic(uint##bits##_t)) * 8 == (bits), "atomics are larger")
+
+DEFINE_COPIES(8);
+DEFINE_COPIES(16);
+DEFINE_COPIES(32);
+DEFINE_COPIES(64);
+
+void mproc__cells_copy_out(const struct mproc__cells *c, uint64_t i, uint64_t n, unsigned char *ret)
+{
+	const struct mproc__cells_geometry *g = &c->geometry;
+	const unsigned char *from = c->items + i * g->size;
+
+	switch (g->size) {
+	case 1:
+		out_8(from, n, ret);
+		break;
+	case 2:
+		out_16(from, n, ret);
+		break;
+	case 4:
+		out_32(from, n, ret);
+		break;
+	case 8:
+		out_64(from, n, ret);
+		break;
+	default:
+		memcpy(ret, from, (size_t)(n * g->size));
+	}
+	/* Any other byte than 0 and 1 is no bool, and to look at one is undefined. */
+	if (g->kind == MPROC_BOOL)
+		for (uint64_t k = 0; k < n; k++)
+			ret[k] = ret[k] != 0;
+}
+
+/* Step 3 of a change that a dead owner of the lock had committed. */
+void mproc__cells_finish(struct mproc__cells *c)
+{
+	uint64_t pending = atomic_load_explicit(&c->shared->pending, memory_order_relaxed);
+
+	if (!pending)
+		return;
+	if (c->stage && pending <= c->geometry.n_items)
+		memcpy(c->items + (pending - 1) * c->geometry.size, c->stage, c->geometry.size);
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&c->shared->pending, 0, memory_order_relaxed);
+}
+
+/* Change one item that is longer than a word. */
+static void stage_in(struct mproc__cells *c, uint64_t i, const unsigned char *from)
+{
+	memcpy(c->stage, from, c->geometry.size);
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&c->shared->pending, i + 1, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	mproc__cells_finish(c);
+}
+
+void mproc__cells_copy_in(struct mproc__cells *c, uint64_t i, uint64_t n, const unsigned char *from)
+{
+	unsigned char *to = c->items + i * c->geometry.size;
+
+	switch (c->geometry.size) {
+	case 1:
+		in_8(to, n, from);
+		break;
+	case 2:
+		in_16(to, n, from);
+		break;
+	case 4:
+		in_32(to, n, from);
+		break;
+	case 8:
+		in_64(to, n, from);
+		break;
+	default:
+		for (uint64_t k = 0; k < n; k++)
+			stage_in(c, i + k, from + k * c->geometry.size);
+	}
+}
+
+/*
+ * Atomic operations
+ */
+
+/* @x as 64 bits with its sign, or with none. */
+static uint64_t widen(uint64_t x, size_t size, bool is_signed)
+{
+	uint32_t shift = 64 - 8 * (uint32_t)size;
+
+	return is_signed ? (uint64_t)((int64_t)(x << shift) >> shift) : x;
+}
+
+/* Does @x take the place of @was, by MIN or MAX? */
+static bool wins(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size, bool is_signed)
+{
+	/* With the sign turned over signed numbers are in the order of unsigned ones. */
+	uint64_t sign = is_signed ? UINT64_C(1) << 63 : 0;
+	uint64_t a = widen(x, size, is_signed) ^ sign, b = widen(was, size, is_signed) ^ sign;
+
+	return op == MPROC__CELL_MIN ? a < b : a > b;
+}
+
+#define DEFINE_ATOMIC(bits) \
+	static uint64_t atomic_##bits(unsigned char *at, enum mproc__cell_op op, uint64_t arg, \
+				      bool is_signed) \
+	{ \
+		_Atomic(uint##bits##_t) *item = (void *)at; \
+		uint##bits##_t x = (uint##bits##_t)arg, was; \
+\
+		switch (op) { \
+		case MPROC__CELL_LOAD: \
+			return atomic_load(item); \
+		case MPROC__CELL_STORE: \
+			atomic_store(item, x); \
+			return 0; \
+		case MPROC__CELL_XCHG: \
+			return atomic_exchange(item, x); \
+		case MPROC__CELL_ADD: \
+			return atomic_fetch_add(item, x); \
+		case MPROC__CELL_AND: \
+			return atomic_fetch_and(item, x); \
+		case MPROC__CELL_OR: \
+			return atomic_fetch_or(item, x); \
+		default: \
+			break; \
+		} \
+		was = atomic_load(item); \
+		while (wins(op, x, was, sizeof(x), is_signed) && \
+		       !atomic_compare_exchange_weak(item, &was, x)) \
+			; \
+		return was; \
+	} \
+	static bool cas_##bits(unsigned char *at, uint64_t *expected, uint64_t arg) \
+	{ \
+		uint##bits##_t was = (uint##bits##_t) * expected; \
+		bool ok = atomic_compare_exchange_strong((_Atomic(uint##bits##_t) *)(void *)at, \
+							 &was, (uint##bits##_t)arg); \
+\
+		*expected = was; \
+		return ok; \
+	} \
+	static_assert(sizeof(uint##bits##_t) * 8 == (bits), "")
+
+DEFINE_ATOMIC(8);
+DEFINE_ATOMIC(16);
+DEFINE_ATOMIC(32);
+DEFINE_ATOMIC(64);
+
+/* The bytes of a scalar as a number: little-endian, as everywhere here. */
+static uint64_t word_from(const void *bytes, uint32_t size)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, bytes, size);
+	return word;
+}
+
+/* Return: 0, -EPROTO or -EINVAL. */
+static int check_scalar(const struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
+			bool integer)
+{
+	int r = mproc__cells_have(c, type, i, 1);
+	char text[80];
+
+	if (r < 0)
+		return r;
+	if (c->geometry.kind == MPROC_BYTES ||
+	    (integer && c->geometry.kind != MPROC_INT && c->geometry.kind != MPROC_UINT))
+		return mproc__fail(-EINVAL, "%s %s: it holds %s, and this takes %s", c->noun,
+				   c->name,
+				   mproc__cell_text(text, sizeof(text), c->geometry.kind,
+						    c->geometry.size, c->geometry.type_name),
+				   integer ? "an integer" : "a scalar");
+	return 0;
+}
+
+int mproc__cells_atomic(struct mproc__cells *c, enum mproc__cell_op op,
+			const struct mproc_type *type, uint64_t i, const void *arg, void *ret)
+{
+	uint32_t size = c->geometry.size;
+	bool is_signed = c->geometry.kind == MPROC_INT;
+	unsigned char *at;
+	uint64_t x, was;
+	int r;
+
+	r = check_scalar(c, type, i, op >= MPROC__CELL_ADD);
+	if (r < 0)
+		return r;
+	at = c->items + i * size;
+	x = arg ? word_from(arg, size) : 0;
+	switch (size) {
+	case 1:
+		was = atomic_8(at, op, x, is_signed);
+		break;
+	case 2:
+		was = atomic_16(at, op, x, is_signed);
+		break;
+	case 4:
+		was = atomic_32(at, op, x, is_signed);
+		break;
+	default:
+		was = atomic_64(at, op, x, is_signed);
+	}
+	if (c->geometry.kind == MPROC_BOOL)
+		was = was != 0;
+	if (ret)
+		memcpy(ret, &was, size);
+	return 0;
+}
+
+int mproc__cells_cas(struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
+		     void *expected, const void *arg)
+{
+	uint32_t size = c->geometry.size;
+	unsigned char *at;
+	uint64_t x, was;
+	bool ok;
+	int r;
+
+	r = check_scalar(c, type, i, false);
+	if (r < 0)
+		return r;
+	at = c->items + i * size;
+	x = word_from(arg, size);
+	was = word_from(expected, size);
+	switch (size) {
+	case 1:
+		ok = cas_8(at, &was, x);
+		break;
+	case 2:
+		ok = cas_16(at, &was, x);
+		break;
+	case 4:
+		ok = cas_32(at, &was, x);
+		break;
+	default:
+		ok = cas_64(at, &was, x);
+	}
+	if (ok)
+		return 1;
+	if (c->geometry.kind == MPROC_BOOL)
+		was = was != 0;
+	memcpy(expected, &was, size);
+	return 0;
+}

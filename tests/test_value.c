@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * mproc/value.h, seen from outside
+ */
+
+#include <mproc/value.h>
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <mproc/array.h>
+#include <mproc/error.h>
+
+#include "tests/support/child.h"
+
+struct point {
+	double x, y, z;
+	int32_t tag;
+};
+
+static const struct mproc_field point_fields[] = {
+	MPROC_FIELD(struct point, x),
+	MPROC_FIELD(struct point, y),
+	MPROC_FIELD(struct point, z),
+	MPROC_FIELD(struct point, tag),
+};
+
+/* One that was changed by somebody who forgot to tell. */
+static const struct mproc_field other_fields[] = {
+	MPROC_FIELD(struct point, x),
+	MPROC_FIELD(struct point, y),
+	{ .name = "z", .kind = MPROC_INT, .off = 16, .size = 8 },
+	MPROC_FIELD(struct point, tag),
+};
+
+static mproc_segment *segment;
+
+static int setup(void **state)
+{
+	(void)state;
+	return mproc_segment_create(&segment, NULL, NULL);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	segment = mproc_segment_close(segment);
+	return 0;
+}
+
+static mproc_value *make(const struct mproc_type *type, const void *init)
+{
+	mproc_value *v = NULL;
+
+	assert_int_equal(
+		mproc_value_create(&v, segment, NULL, MPROC_VALUE_OPTS(.type = type, .init = init)),
+		0);
+	return v;
+}
+
+static void types_know_kind_and_size(void **state)
+{
+	(void)state;
+#define IS(T, k) \
+	do { \
+		assert_int_equal(MPROC_TYPE(T)->kind, k); \
+		assert_int_equal(MPROC_TYPE(T)->size, sizeof(T)); \
+		assert_int_equal(MPROC_TYPE(T)->align, _Alignof(T)); \
+		assert_string_equal(MPROC_TYPE(T)->name, #T); \
+	} while (0)
+	IS(int8_t, MPROC_INT);
+	IS(int16_t, MPROC_INT);
+	IS(int32_t, MPROC_INT);
+	IS(int64_t, MPROC_INT);
+	IS(long, MPROC_INT);
+	IS(long long, MPROC_INT);
+	IS(uint8_t, MPROC_UINT);
+	IS(uint16_t, MPROC_UINT);
+	IS(uint32_t, MPROC_UINT);
+	IS(uint64_t, MPROC_UINT);
+	IS(unsigned long, MPROC_UINT);
+	IS(unsigned long long, MPROC_UINT);
+	IS(size_t, MPROC_UINT);
+	IS(char, (char)-1 < 0 ? MPROC_INT : MPROC_UINT);
+	IS(float, MPROC_FLOAT);
+	IS(double, MPROC_FLOAT);
+	IS(struct point, MPROC_BYTES);
+#undef IS
+	assert_int_equal(MPROC_KIND(bool), MPROC_BOOL);
+	assert_int_equal(point_fields[3].kind, MPROC_INT);
+	assert_int_equal(point_fields[3].off, 24);
+}
+
+static void open_finds_what_create_made(void **state)
+{
+	mproc_value *a = NULL, *b = NULL;
+	int64_t x = 0;
+
+	(void)state;
+	assert_int_equal(mproc_value_open(&b, segment, "n", MPROC_TYPE(int64_t)), -ENOENT);
+	assert_null(b);
+	assert_int_equal(mproc_value_create(&a, segment, "n",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t),
+							     .init = &(int64_t){ -7 })),
+			 0);
+	assert_int_equal(
+		mproc_value_create(&b, segment, "n", MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t))),
+		-EEXIST);
+	assert_int_equal(mproc_value_open(&b, segment, "n", MPROC_TYPE(int64_t)), 0);
+	assert_int_equal(mproc_value_load(b, int64_t, &x), 0);
+	assert_int_equal(x, -7);
+	assert_int_equal(mproc_value_store(a, int64_t, 8), 0);
+	assert_int_equal(mproc_value_get(b, int64_t, &x, MPROC_FOREVER), 0);
+	assert_int_equal(x, 8);
+	assert_null(mproc_value_close(b));
+	assert_int_equal(mproc_value_open_or_create(&b, segment, "n",
+						    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t),
+								     .init = &(int64_t){ 1 })),
+			 0);
+	assert_int_equal(mproc_value_load(b, int64_t, &x), 0);
+	assert_int_equal(x, 8);
+	mproc_value_close(b);
+	assert_int_equal(mproc_value_open_or_create(&b, segment, "other",
+						    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t))),
+			 1);
+	assert_int_equal(mproc_value_load(b, int64_t, &x), 0);
+	assert_int_equal(x, 0);
+	mproc_value_close(b);
+	mproc_value_close(a);
+	assert_null(mproc_value_close(NULL));
+}
+
+static void wrong_type_is_refused_with_both_names(void **state)
+{
+	mproc_value *n, *p, *v = NULL;
+	mproc_array *array;
+	double d = 1.5;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&n, segment, "n",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(uint32_t))),
+			 0);
+	assert_int_equal(mproc_value_open(&v, segment, "n", MPROC_TYPE(double)), -EPROTO);
+	assert_string_equal(mproc_error_text(), "open value n: double wanted, it holds uint32");
+	assert_int_equal(mproc_value_open(&v, segment, "n", MPROC_TYPE(int32_t)), -EPROTO);
+	assert_string_equal(mproc_error_text(), "open value n: int32 wanted, it holds uint32");
+	assert_int_equal(mproc_value_open(&v, segment, "n", MPROC_TYPE(struct point)), -EPROTO);
+	assert_string_equal(mproc_error_text(),
+			    "open value n: struct point of 32 bytes wanted, it holds uint32");
+	assert_int_equal(mproc_value_open_or_create(&v, segment, "n",
+						    MPROC_VALUE_OPTS(.type = MPROC_TYPE(bool))),
+			 -EPROTO);
+	assert_null(v);
+
+	/* And with each access. */
+	assert_int_equal(mproc_value_load(n, double, &d), -EPROTO);
+	assert_string_equal(mproc_error_text(), "value n: it holds uint32, not double");
+	assert_int_equal(mproc_value_set(n, double, &d, MPROC_FOREVER), -EPROTO);
+	assert_true(d == 1.5);
+
+	/* Another kind of object. */
+	assert_int_equal(
+		mproc_array_create(&array, segment, "many",
+				   MPROC_ARRAY_OPTS(.type = MPROC_TYPE(uint32_t), .n_items = 3)),
+		0);
+	assert_int_equal(mproc_value_open(&v, segment, "many", MPROC_TYPE(uint32_t)), -EEXIST);
+	assert_int_equal(mproc_value_create(&p, segment, NULL,
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point))),
+			 0);
+	assert_int_equal(mproc_value_load(p, struct point, &(struct point){ 0 }), -EINVAL);
+	mproc_array_close(array);
+	mproc_value_close(p);
+	mproc_value_close(n);
+}
+
+static void structs_are_told_apart_by_name_and_fields(void **state)
+{
+	struct vector {
+		double x, y, z;
+		int32_t tag;
+	};
+	mproc_value *p, *v = NULL;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&p, segment, "p",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE_FIELDS(
+								     struct point, point_fields))),
+			 0);
+	assert_int_equal(mproc_value_open(&v, segment, "p", MPROC_TYPE(struct vector)), -EPROTO);
+	assert_int_equal(
+		mproc_value_open(&v, segment, "p", MPROC_TYPE_FIELDS(struct point, other_fields)),
+		-EPROTO);
+	assert_non_null(strstr(mproc_error_text(), "other fields"));
+	assert_int_equal(mproc_value_open(&v, segment, "p", MPROC_TYPE(struct point)), 0);
+	mproc_value_close(v);
+	assert_int_equal(
+		mproc_value_open(&v, segment, "p", MPROC_TYPE_FIELDS(struct point, point_fields)),
+		0);
+	mproc_value_close(v);
+	mproc_value_close(p);
+}
+
+static void what_cannot_be_shared_is_refused(void **state)
+{
+	const struct mproc_type odd = { .kind = MPROC_INT, .size = 3, .align = 1, .name = "odd" };
+	const struct mproc_type wide = {
+		.kind = MPROC_BYTES, .size = 128, .align = 128, .name = "wide"
+	};
+	const struct mproc_type empty = {
+		.kind = MPROC_BYTES, .size = 0, .align = 1, .name = "empty"
+	};
+	mproc_value *v = NULL;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&v, segment, NULL, NULL), -EINVAL);
+	assert_string_equal(mproc_error_text(), "create value (anonymous): no type is given");
+	assert_int_equal(
+		mproc_value_create(&v, segment, NULL, MPROC_VALUE_OPTS(.type = MPROC_TYPE(char *))),
+		-EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "pointer (char *)"));
+	assert_int_equal(mproc_value_create(&v, segment, NULL, MPROC_VALUE_OPTS(.type = &odd)),
+			 -EINVAL);
+	assert_int_equal(mproc_value_create(&v, segment, NULL, MPROC_VALUE_OPTS(.type = &wide)),
+			 -EINVAL);
+	assert_int_equal(mproc_value_create(&v, segment, NULL, MPROC_VALUE_OPTS(.type = &empty)),
+			 -EINVAL);
+	assert_int_equal(
+		mproc_value_create(&v, segment, "", MPROC_VALUE_OPTS(.type = MPROC_TYPE(int))),
+		-EINVAL);
+	assert_null(v);
+}
+
+/* All operations of integers of one width, at the edges of its range. */
+#define DEFINE_INTEGER_TEST(T, LEAST, MOST) \
+	static void integers_##T(void) \
+	{ \
+		mproc_value *v = make(MPROC_TYPE(T), &(T){ MOST }); \
+		T x = 1, was = 0; \
+\
+		assert_int_equal(mproc_value_add(v, T, 1, &was), 0); \
+		assert_true(was == (MOST)); \
+		assert_int_equal(mproc_value_load(v, T, &x), 0); \
+		assert_true(x == (LEAST)); \
+		assert_int_equal(mproc_value_add(v, T, (T)-1, NULL), 0); \
+		assert_int_equal(mproc_value_xchg(v, T, 12, &was), 0); \
+		assert_true(was == (MOST)); \
+		assert_int_equal(mproc_value_and(v, T, 6, &was), 0); \
+		assert_true(was == 12); \
+		assert_int_equal(mproc_value_or(v, T, 3, &was), 0); \
+		assert_true(was == 4); \
+		assert_int_equal(mproc_value_min(v, T, (LEAST), &was), 0); \
+		assert_true(was == 7); \
+		assert_int_equal(mproc_value_min(v, T, (MOST), &was), 0); \
+		assert_true(was == (LEAST)); \
+		assert_int_equal(mproc_value_max(v, T, 5, &was), 0); \
+		assert_true(was == (LEAST)); \
+		assert_int_equal(mproc_value_max(v, T, 4, &was), 0); \
+		assert_true(was == 5); \
+		x = 4; \
+		assert_int_equal(mproc_value_cas(v, T, &x, 9), 0); \
+		assert_true(x == 5); \
+		assert_int_equal(mproc_value_cas(v, T, &x, (MOST)), 1); \
+		assert_int_equal(mproc_value_get(v, T, &x, MPROC_NOWAIT), 0); \
+		assert_true(x == (MOST)); \
+		x = (LEAST); \
+		assert_int_equal(mproc_value_set(v, T, &x, MPROC_NOWAIT), 0); \
+		x = 1; \
+		assert_int_equal(mproc_value_load(v, T, &x), 0); \
+		assert_true(x == (LEAST)); \
+		mproc_value_close(v); \
+	} \
+	_Static_assert(sizeof(T), "")
+
+DEFINE_INTEGER_TEST(int8_t, INT8_MIN, INT8_MAX);
+DEFINE_INTEGER_TEST(int16_t, INT16_MIN, INT16_MAX);
+DEFINE_INTEGER_TEST(int32_t, INT32_MIN, INT32_MAX);
+DEFINE_INTEGER_TEST(int64_t, INT64_MIN, INT64_MAX);
+DEFINE_INTEGER_TEST(uint8_t, 0, UINT8_MAX);
+DEFINE_INTEGER_TEST(uint16_t, 0, UINT16_MAX);
+DEFINE_INTEGER_TEST(uint32_t, 0, UINT32_MAX);
+DEFINE_INTEGER_TEST(uint64_t, 0, UINT64_MAX);
+
+static void integers_of_all_widths_have_all_operations(void **state)
+{
+	(void)state;
+	integers_int8_t();
+	integers_int16_t();
+	integers_int32_t();
+	integers_int64_t();
+	integers_uint8_t();
+	integers_uint16_t();
+	integers_uint32_t();
+	integers_uint64_t();
+}
+
+static void floats_and_bools_are_loaded_stored_and_exchanged(void **state)
+{
+	mproc_value *f = make(MPROC_TYPE(float), NULL);
+	mproc_value *d = make(MPROC_TYPE(double), &(double){ 2.5 });
+	mproc_value *b = make(MPROC_TYPE(bool), &(bool){ true });
+	double x = 0;
+	float y = 1;
+	bool z = false;
+
+	(void)state;
+	assert_int_equal(mproc_value_load(f, float, &y), 0);
+	assert_true(y == 0);
+	assert_int_equal(mproc_value_xchg(f, float, 0.25f, &y), 0);
+	assert_int_equal(mproc_value_xchg(f, float, 0, &y), 0);
+	assert_true(y == 0.25f);
+
+	assert_int_equal(mproc_value_xchg(d, double, -0.0, &x), 0);
+	assert_true(x == 2.5);
+	x = 0.0;
+	assert_int_equal(mproc_value_cas(d, double, &x, 1), 0);
+	assert_true(x == 0 && signbit(x));
+	assert_int_equal(mproc_value_cas(d, double, &x, NAN), 1);
+	x = NAN;
+	assert_int_equal(mproc_value_cas(d, double, &x, 3), 1);
+
+	assert_int_equal(mproc_value_cas(b, bool, &z, false), 0);
+	assert_true(z);
+	assert_int_equal(mproc_value_cas(b, bool, &z, false), 1);
+	assert_int_equal(mproc_value_store(b, bool, 17), 0);
+	assert_int_equal(mproc_value_load(b, bool, &z), 0);
+	assert_true(z);
+
+	assert_int_equal(mproc_value_add(d, double, 1, &x), -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "it holds double, and this takes an integer"));
+	assert_int_equal(mproc_value_or(b, bool, 1, NULL), -EINVAL);
+	assert_int_equal(mproc_value_max(f, float, 1, NULL), -EINVAL);
+	mproc_value_close(b);
+	mproc_value_close(d);
+	mproc_value_close(f);
+}
+
+static void structs_are_got_and_set_whole(void **state)
+{
+	struct point p = { 1, 2, 3, 4 }, q = { 0 };
+	mproc_value *v = make(MPROC_TYPE(struct point), &p);
+
+	(void)state;
+	assert_int_equal(mproc_value_get(v, struct point, &q, MPROC_FOREVER), 0);
+	assert_memory_equal(&p, &q, sizeof(p));
+	p.tag = 5;
+	assert_int_equal(mproc_value_set(v, struct point, &p, MPROC_FOREVER), 0);
+	assert_int_equal(mproc_value_get(v, struct point, &q, MPROC_FOREVER), 0);
+	assert_int_equal(q.tag, 5);
+	mproc_value_close(v);
+}
+
+static void functions_do_what_macros_do(void **state)
+{
+	mproc_value *v = make(MPROC_TYPE(int16_t), NULL);
+	int16_t one = 1, was = 9;
+
+	(void)state;
+	assert_int_equal((mproc_value_add)(v, MPROC_TYPE(int16_t), &one, &was), 0);
+	assert_int_equal(was, 0);
+	assert_int_equal((mproc_value_get)(v, MPROC_TYPE(int16_t), &was, MPROC_NOWAIT), 0);
+	assert_int_equal(was, 1);
+	mproc_value_close(v);
+}
+
+static void macros_evaluate_each_argument_once(void **state)
+{
+	mproc_value *v = make(MPROC_TYPE(int), NULL);
+	int i = 0, was[4] = { 0 };
+	int *at = was;
+
+	(void)state;
+	assert_int_equal(mproc_value_add(v, int, ++i, at++), 0);
+	assert_int_equal(i, 1);
+	assert_ptr_equal(at, was + 1);
+	assert_int_equal(mproc_value_get(v, int, at++, MPROC_NOWAIT), 0);
+	assert_ptr_equal(at, was + 2);
+	assert_int_equal(was[1], 1);
+	mproc_value_close(v);
+}
+
+static void try_locked(void *arg)
+{
+	mproc_value *v = arg;
+	int x = 0;
+
+	t_check(mproc_value_lock(v, MPROC_NOWAIT) == -EAGAIN);
+	t_check(mproc_value_get(v, int, &x, MPROC_NOWAIT) == -EAGAIN);
+	t_check(mproc_value_set(v, int, &x, mproc_after_ms(5)) == -ETIMEDOUT);
+	t_check(mproc_value_unlock(v) == -EPERM);
+	t_check(mproc_value_consistent(v) == -EPERM);
+	/* Atomic operations are not excluded. */
+	t_check(mproc_value_add(v, int, 1, NULL) == 0);
+}
+
+static void lock_excludes_others_and_not_its_owner(void **state)
+{
+	mproc_value *v = make(MPROC_TYPE(int), NULL);
+	int x = 41;
+
+	(void)state;
+	assert_int_equal(mproc_value_lock(v, MPROC_FOREVER), 0);
+	assert_int_equal(mproc_value_set(v, int, &x, MPROC_NOWAIT), 0);
+	assert_int_equal(t_reap(t_spawn(try_locked, v)), 0);
+	assert_int_equal(mproc_value_get(v, int, &x, MPROC_NOWAIT), 0);
+	assert_int_equal(x, 42);
+	assert_int_equal(mproc_value_lock(v, MPROC_FOREVER), -EDEADLK);
+	assert_int_equal(mproc_value_consistent(v), -EINVAL);
+	assert_int_equal(mproc_value_unlock(v), 0);
+	assert_int_equal(mproc_value_unlock(v), -EPERM);
+	assert_int_equal(mproc_value_lock(v, -1), -EINVAL);
+	mproc_value_close(v);
+}
+
+static void lock_and_die(void *arg)
+{
+	t_check(mproc_value_lock(arg, MPROC_FOREVER) == 0);
+	raise(SIGKILL);
+}
+
+static void death_between_lock_and_unlock_is_told_until_consistent(void **state)
+{
+	mproc_value *v = make(MPROC_TYPE(int), NULL);
+	int x = 7;
+
+	(void)state;
+	assert_int_equal(t_reap(t_spawn(lock_and_die, v)), SIGKILL);
+	assert_int_equal(mproc_value_set(v, int, &x, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_value_get(v, int, &x, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	assert_int_equal(x, 7);
+	assert_int_equal(mproc_value_lock(v, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_value_unlock(v), 0);
+	assert_int_equal(mproc_value_lock(v, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_value_consistent(v), 0);
+	assert_int_equal(mproc_value_unlock(v), 0);
+	assert_int_equal(mproc_value_lock(v, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_value_unlock(v), 0);
+	/* And the next death is told again. */
+	assert_int_equal(t_reap(t_spawn(lock_and_die, v)), SIGKILL);
+	assert_int_equal(mproc_value_get(v, int, &x, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	mproc_value_close(v);
+}
+
+#define ROUNDS 2000
+
+static void count(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		int64_t n;
+
+		t_check(mproc_value_lock(arg, MPROC_FOREVER) == 0);
+		t_check(mproc_value_get((mproc_value *)arg, int64_t, &n, MPROC_FOREVER) == 0);
+		n++;
+		t_check(mproc_value_set((mproc_value *)arg, int64_t, &n, MPROC_FOREVER) == 0);
+		t_check(mproc_value_unlock(arg) == 0);
+		t_check(mproc_value_add((mproc_value *)arg, int64_t, 0, NULL) == 0);
+	}
+}
+
+static void count_atomically(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		t_check(mproc_value_add((mproc_value *)arg, int64_t, 1, NULL) == 0);
+}
+
+static void four_processes_count_right(void **state)
+{
+	void (*const ways[])(void *) = { count, count_atomically };
+	pid_t pids[4];
+	int64_t n;
+
+	(void)state;
+	for (size_t way = 0; way < 2; way++) {
+		mproc_value *v = make(MPROC_TYPE(int64_t), NULL);
+
+		for (size_t i = 0; i < 4; i++)
+			pids[i] = t_spawn(ways[way], v);
+		for (size_t i = 0; i < 4; i++)
+			assert_int_equal(t_reap(pids[i]), 0);
+		assert_int_equal(mproc_value_load(v, int64_t, &n), 0);
+		assert_int_equal(n, 4 * ROUNDS);
+		mproc_value_close(v);
+	}
+}
+
+static void default_segment_is_shared_with_children(void **state)
+{
+	mproc_value *v;
+	int64_t n = 0;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&v, NULL, "counter",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t))),
+			 0);
+	assert_int_equal(t_reap(t_spawn(count_atomically, v)), 0);
+	assert_int_equal(mproc_value_load(v, int64_t, &n), 0);
+	assert_int_equal(n, ROUNDS);
+	mproc_value_close(v);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(types_know_kind_and_size),
+		TEST(open_finds_what_create_made),
+		TEST(wrong_type_is_refused_with_both_names),
+		TEST(structs_are_told_apart_by_name_and_fields),
+		TEST(what_cannot_be_shared_is_refused),
+		TEST(integers_of_all_widths_have_all_operations),
+		TEST(floats_and_bools_are_loaded_stored_and_exchanged),
+		TEST(structs_are_got_and_set_whole),
+		TEST(functions_do_what_macros_do),
+		TEST(macros_evaluate_each_argument_once),
+		TEST(lock_excludes_others_and_not_its_owner),
+		TEST(death_between_lock_and_unlock_is_told_until_consistent),
+		TEST(four_processes_count_right),
+		TEST(default_segment_is_shared_with_children),
+	};
+
+	return cmocka_run_group_tests_name("value", tests, NULL, NULL);
+}

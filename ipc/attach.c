@@ -581,7 +581,10 @@ void mproc__identity_kill(struct mproc__identity *identity)
 
 static void fork_prepare(void)
 {
+	char text[MPROC__ERROR_MAX];
+
 	mproc__fork_lock();
+	mproc__error_keep(text);
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++) {
 		handover[i].attached = 0;
 		if (!atomic_load_explicit(&ranges[i].base, memory_order_relaxed) ||
@@ -590,6 +593,8 @@ static void fork_prepare(void)
 		/* Without a free slot the child attaches on its first call, if it can. */
 		if (slot_take(&ranges[i], true, &handover[i].proc, &handover[i].pin) == 0)
 			handover[i].attached = 1;
+		else
+			mproc__error_put_back(text);
 	}
 }
 

@@ -7,6 +7,8 @@
 #include <mproc/mutex.h>
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,6 +203,113 @@ static void holds_are_noted_in_any_order(void **state)
 	assert_int_equal(me->rec->n_lost, 0);
 	for (size_t i = 0; i < MPROC__HOLDS; i++)
 		assert_int_equal(me->rec->holds[i], 0);
+
+	/* Noted ones first, then those that were not, then the rest. */
+	for (size_t i = 0; i < 20; i++)
+		assert_int_equal(mproc_mutex_lock(&shared->other[i], MPROC_FOREVER), 0);
+	for (size_t i = 0; i < 20; i++)
+		assert_int_equal(mproc_mutex_unlock(&shared->other[(i < 3 ? i : 22 - i)]), 0);
+	assert_int_equal(me->rec->n_lost, 0);
+	for (size_t i = 0; i < MPROC__HOLDS; i++)
+		assert_int_equal(me->rec->holds[i], 0);
+}
+
+static void wait_for_mutex(void *arg)
+{
+	/* Only a wake-up ends the sleep, or only its quantum. */
+	atomic_store(&mproc__quantum_off, arg != NULL);
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) >= 0);
+	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+}
+
+static bool somebody_sleeps(void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < range.range->n_threads; i++)
+		if (atomic_load(&range.range->threads[i].waits_on))
+			return true;
+	return false;
+}
+
+static void *lock_and_end_when_slept_for(void *arg)
+{
+	(void)arg;
+	if (mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) < 0)
+		return (void *)1;
+	atomic_store(&shared->ready, 1);
+	if (!t_wait_until(somebody_sleeps, NULL, mproc_after_ms(5000)))
+		return (void *)1;
+	/* It is noted just before the sleep begins. */
+	usleep(20000);
+	return NULL;
+}
+
+static void ended_thread_wakes_who_sleeps_for_its_mutex(void **state)
+{
+	pthread_t thread;
+	void *r;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, lock_and_end_when_slept_for, NULL), 0);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	pid = t_spawn(wait_for_mutex, shared);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	assert_null(r);
+	assert_int_equal(t_reap(pid), 0);
+}
+
+static void lost_wake_up_is_healed_and_counted(void **state)
+{
+	_Atomic(uint64_t) *word = (_Atomic(uint64_t) *)&shared->mutex;
+	struct mproc__self *me = mproc__self(shared, "test");
+	pid_t pids[2];
+
+	(void)state;
+	atomic_store(word, me->word);
+	for (size_t i = 0; i < 2; i++)
+		pids[i] = t_spawn(wait_for_mutex, NULL);
+	assert_true(t_wait_until(somebody_sleeps, NULL, mproc_after_ms(5000)));
+	usleep(20000);
+	assert_int_equal(range.range->reg->heals, 0);
+	/* Released, and nobody is told. */
+	atomic_store(word, 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(t_reap(pids[i]), 0);
+	assert_true(range.range->reg->heals >= 1);
+}
+
+static void wait_without_membarrier(void *arg)
+{
+	/* clang-format off */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	/* clang-format on */
+	struct sock_fprog filter = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	t_check(mproc__self(shared, "test"));
+	t_check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	t_check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+	wait_for_mutex(arg);
+}
+
+/* Forbidden after it attached: from then on whoever wakes pays for the order. */
+static void process_without_membarrier_is_woken_all_the_same(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER), 0);
+	assert_int_equal(range.range->reg->fence, 0);
+	pid = t_spawn(wait_without_membarrier, shared);
+	assert_true(t_wait_until(somebody_sleeps, NULL, mproc_after_ms(5000)));
+	assert_int_equal(range.range->reg->fence, 1);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(t_reap(pid), 0);
 }
 
 #define ROUNDS 20000
@@ -269,6 +380,9 @@ int main(void)
 		TEST(ended_thread_leaves_its_mutex_inherited),
 		TEST(forked_child_does_not_own_what_its_parent_locked),
 		TEST(holds_are_noted_in_any_order),
+		TEST(ended_thread_wakes_who_sleeps_for_its_mutex),
+		TEST(lost_wake_up_is_healed_and_counted),
+		TEST(process_without_membarrier_is_woken_all_the_same),
 		TEST(processes_exclude_each_other_and_nothing_heals),
 		TEST(threads_as_participants_exclude_each_other),
 	};

@@ -287,6 +287,79 @@ static void fork_in_one_thread_while_others_attach(void **state)
 	assert_int_equal(count_procs(MPROC__PROC_FREE), PROCS - 1);
 }
 
+static void fork_and_show_text(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_init(&shared->mutex, 77) == -EINVAL);
+	/* No slot is free for the child, which is no error of this process. */
+	t_check(t_reap(t_spawn(attach_and_fail, NULL)) == 0);
+	t_check(strstr(mproc_error_text(), "unknown flags"));
+}
+
+static void fork_leaves_the_error_text_alone(void **state)
+{
+	pid_t pids[PROCS - 1];
+
+	(void)state;
+	range.range->named = true;
+	for (int i = 0; i < PROCS - 1; i++)
+		pids[i] = spawn_living();
+	fork_and_show_text(NULL);
+	for (int i = 0; i < PROCS - 1; i++) {
+		kill(pids[i], SIGKILL);
+		assert_int_equal(t_reap(pids[i]), SIGKILL);
+	}
+}
+
+static void *cancel_self_and_attach(void *arg)
+{
+	pthread_cancel(pthread_self());
+	if (mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0 &&
+	    mproc_mutex_unlock(&shared->mutex) == 0)
+		atomic_store((_Atomic(uint64_t) *)arg, 1);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void attach_and_cancel(void *arg)
+{
+	_Atomic(uint64_t) done = 0;
+	pthread_t thread;
+	void *r;
+
+	(void)arg;
+	t_check(pthread_create(&thread, NULL, cancel_self_and_attach, &done) == 0);
+	t_check(pthread_join(thread, &r) == 0);
+	t_check(r == PTHREAD_CANCELED && done == 1);
+	/* It has not taken the fork lock with it. */
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT) == 0);
+}
+
+/* The child's first call opens, locks, maps and closes. */
+static void attaching_is_no_cancellation_point(void **state)
+{
+	(void)state;
+	assert_int_equal(t_reap(t_spawn(attach_and_cancel, NULL)), 0);
+}
+
+static void attach_and_fork(void *arg)
+{
+	int cancel;
+
+	(void)arg;
+	t_check(mproc__self(shared, "test"));
+	t_check(t_reap(t_spawn(attach_and_cancel, NULL)) == 0);
+	t_check(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel) == 0);
+	t_check(cancel == PTHREAD_CANCEL_ENABLE);
+}
+
+static void fork_leaves_cancellation_enabled(void **state)
+{
+	(void)state;
+	range.range->named = true;
+	assert_int_equal(t_reap(t_spawn(attach_and_fork, NULL)), 0);
+}
+
 static void act_in_raw_child(void *arg)
 {
 	uint64_t parent = atomic_load(&shared->word);
@@ -376,6 +449,9 @@ int main(void)
 		TEST(full_table_is_an_error_with_its_number),
 		TEST(ended_threads_give_their_records_back),
 		TEST(fork_in_one_thread_while_others_attach),
+		TEST(fork_leaves_the_error_text_alone),
+		TEST(attaching_is_no_cancellation_point),
+		TEST(fork_leaves_cancellation_enabled),
 		TEST(child_made_without_handlers_is_somebody_else),
 		TEST(killed_participant_of_this_process_is_dead),
 		TEST(redo_log_is_replayed_or_refused),

@@ -1,44 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * bench_pack [--repeats N] [CASE…]
+ * The codec: small structs, arrays, and a task's arguments
  *
- * Encoding and decoding of small structs, of arrays, and of a task's arguments, beside
- * a flat copy of the same data, which is the floor. Prints a JSON list with one object
- * for each sample; peers take turns within a repeat.
+ * The limit is a flat copy of the same data, which no other machine could read. All
+ * work on one set of buffers, which stay in the cache.
  */
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include <mproc/common.h>
-#include <mproc/error.h>
 #include <mproc/pack.h>
+#include <mproc/task.h>
 
-#define INTS    1000u
-#define DOUBLES (131072u)
+#include "bench/bench.h"
 
-/*
- * A sample is the best of several runs, each of this length at least: what disturbs a
- * run of some microseconds of pure computation only ever makes it longer.
- */
-#define RUN_NS 100000
-#define RUNS   10
+#define N_INTS    1000u
+#define N_DOUBLES 131072u
 
-struct tuple {
+/* Calls of one batch: some microseconds. */
+#define BATCH_SMALL 200
+#define BATCH_INTS  50
+#define BATCH_LARGE 1
+
+typedef struct tuple {
 	int32_t i;
 	double d;
 	const char *s;
-};
-typedef struct tuple tuple;
-MPROC_PACK_STRUCT(tuple, (val, i), (val, d), (str, s));
+} tuple;
 
-struct record {
+typedef struct record {
 	int64_t id;
 	uint32_t flags;
 	uint8_t kind;
@@ -47,26 +38,30 @@ struct record {
 	float weight;
 	int32_t delta;
 	const char *name, *city;
-};
-typedef struct record record;
-MPROC_PACK_STRUCT(record, (val, id), (val, flags), (val, kind), (val, on), (val, x), (val, y),
-		  (val, weight), (val, delta), (str, name), (str, city));
+} record;
 
-struct ints {
+typedef struct ints {
 	const int32_t *v;
 	uint32_t n;
-};
-typedef struct ints ints;
-MPROC_PACK_STRUCT(ints, (vec, v, n));
+} ints;
 
-struct doubles {
+typedef struct doubles {
 	const double *v;
 	size_t n;
-};
-typedef struct doubles doubles;
+} doubles;
+
+MPROC_PACK_STRUCT(tuple, (val, i), (val, d), (str, s));
+MPROC_PACK_STRUCT(record, (val, id), (val, flags), (val, kind), (val, on), (val, x), (val, y),
+		  (val, weight), (val, delta), (str, name), (str, city));
+MPROC_PACK_STRUCT(ints, (vec, v, n));
 MPROC_PACK_STRUCT(doubles, (vec, v, n));
 
-/* What one case works on; a bench has one of its kind, so it is static. */
+MPROC_TASK_DECLARE(double, weigh, (val, int, n), (val, double, w), (str, label));
+MPROC_TASK(double, weigh, (val, int, n), (val, double, w), (str, label))
+{
+	return n * w + label[0];
+}
+
 static tuple the_tuple = { .i = 123456, .d = 3.25, .s = "hello world" };
 static record the_record = {
 	.id = 1234567890123,
@@ -80,44 +75,166 @@ static record the_record = {
 	.name = "Ann Example",
 	.city = "Springfield",
 };
-static int32_t int_values[INTS];
-static double double_values[DOUBLES];
-static ints the_ints = { int_values, INTS };
-static doubles the_doubles = { double_values, DOUBLES };
+static struct weigh_args the_args = { .n = 3, .w = 2.5, .label = "kg" };
+static int32_t int_values[N_INTS];
+static double double_values[N_DOUBLES];
+static ints the_ints = { int_values, N_INTS };
+static doubles the_doubles = { double_values, N_DOUBLES };
 
-static unsigned char wire[DOUBLES * 8 + 64];
+static unsigned char wire[N_DOUBLES * sizeof(double) + 64];
 static size_t wire_len;
-static unsigned char scratch[DOUBLES * 8 + 64];
+static unsigned char scratch[sizeof(wire)];
 static union {
 	tuple tuple;
 	record record;
 	ints ints;
 	doubles doubles;
+	struct weigh_args args;
 } out;
 
 /* The compiler must believe that somebody looks at the memory. */
 #define SEEN(x) __asm__ volatile("" : : "r"(x) : "memory")
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "bench_pack: %s: %s\n", what, mproc_error_text());
-	exit(1);
-}
+struct job {
+	const struct mproc_pack_type *type;
+	const void *value;
+};
 
-static void encode(const struct mproc_pack_type *type, const void *value)
+static void encode(void *arg)
 {
-	if (mproc_pack_encode(type, value, wire, sizeof(wire), &wire_len, NULL) < 0)
-		fail("encode");
+	const struct job *job = arg;
+
+	bench_check(mproc_pack_encode(job->type, job->value, wire, sizeof(wire), &wire_len, NULL) ==
+		    0);
 	SEEN(wire);
 }
 
-static void decode(const struct mproc_pack_type *type)
+static void decode(void *arg)
 {
+	const struct job *job = arg;
 	struct mproc_pack_arena arena = MPROC_PACK_ARENA(scratch, sizeof(scratch));
 
-	if (mproc_pack_decode(type, wire, wire_len, &out, &arena, NULL) < 0)
-		fail("decode");
+	bench_check(mproc_pack_decode(job->type, wire, wire_len, &out, &arena, NULL) == 0);
 	SEEN(&out);
+}
+
+/* Arguments to bytes, to arguments, the call, and its result to bytes. */
+static void run_task(void *arg)
+{
+	const struct job *job = arg;
+	unsigned char result[32];
+	size_t result_len;
+	double value;
+
+	encode(arg);
+	decode(arg);
+	bench_check(weigh_task.run(&out.args, &value) == 0);
+	bench_check(mproc_pack_encode(weigh_task.result, &value, result, sizeof(result),
+				      &result_len, NULL) == 0);
+	SEEN(result);
+	SEEN(job);
+}
+
+static void fill_values(void)
+{
+	for (uint32_t i = 0; i < N_INTS; i++)
+		int_values[i] = (int32_t)(i * 2654435761u % 1000000u);
+	for (uint32_t i = 0; i < N_DOUBLES; i++)
+		double_values[i] = i * 0.5;
+}
+
+static double encode_ns(const struct mproc_pack_type *type, const void *value, size_t batch)
+{
+	struct job job = { type, value };
+
+	fill_values();
+	return bench_call_ns(encode, &job, batch);
+}
+
+static double decode_ns(const struct mproc_pack_type *type, const void *value, size_t batch)
+{
+	struct job job = { type, value };
+
+	fill_values();
+	encode(&job);
+	return bench_call_ns(decode, &job, batch);
+}
+
+static double encode_tuple(const struct bench_case *c)
+{
+	(void)c;
+	return encode_ns(MPROC_PACK_TYPE(tuple), &the_tuple, BATCH_SMALL);
+}
+
+static double decode_tuple(const struct bench_case *c)
+{
+	(void)c;
+	return decode_ns(MPROC_PACK_TYPE(tuple), &the_tuple, BATCH_SMALL);
+}
+
+static double encode_record(const struct bench_case *c)
+{
+	(void)c;
+	return encode_ns(MPROC_PACK_TYPE(record), &the_record, BATCH_SMALL);
+}
+
+static double decode_record(const struct bench_case *c)
+{
+	(void)c;
+	return decode_ns(MPROC_PACK_TYPE(record), &the_record, BATCH_SMALL);
+}
+
+static double encode_ints(const struct bench_case *c)
+{
+	(void)c;
+	return encode_ns(MPROC_PACK_TYPE(ints), &the_ints, BATCH_INTS);
+}
+
+static double decode_ints(const struct bench_case *c)
+{
+	(void)c;
+	return decode_ns(MPROC_PACK_TYPE(ints), &the_ints, BATCH_INTS);
+}
+
+static double encode_doubles(const struct bench_case *c)
+{
+	(void)c;
+	return encode_ns(MPROC_PACK_TYPE(doubles), &the_doubles, BATCH_LARGE);
+}
+
+static double decode_doubles(const struct bench_case *c)
+{
+	(void)c;
+	return decode_ns(MPROC_PACK_TYPE(doubles), &the_doubles, BATCH_LARGE);
+}
+
+static double call_task(const struct bench_case *c)
+{
+	struct job job = { weigh_task.args, &the_args };
+
+	(void)c;
+	return bench_call_ns(run_task, &job, BATCH_SMALL);
+}
+
+/* What a sender without typed arrays writes: [[1, 2, …]]. */
+static double decode_items(const struct bench_case *c)
+{
+	struct job job = { MPROC_PACK_TYPE(ints), NULL };
+	unsigned char *p = wire;
+
+	(void)c;
+	fill_values();
+	*p++ = 0x81;
+	*p++ = 0x99;
+	*p++ = N_INTS >> 8;
+	*p++ = N_INTS & 0xff;
+	for (uint32_t i = 0; i < N_INTS; i++) {
+		*p++ = 0x1a;
+		for (int shift = 24; shift >= 0; shift -= 8)
+			*p++ = (unsigned char)(int_values[i] >> shift);
+	}
+	wire_len = (size_t)(p - wire);
+	return bench_call_ns(decode, &job, BATCH_INTS);
 }
 
 static size_t copy_string(unsigned char *to, const char *s)
@@ -128,47 +245,27 @@ static size_t copy_string(unsigned char *to, const char *s)
 	return len;
 }
 
-static void tuple_mproc_encode(void)
+static void flat_encode_tuple(void *arg)
 {
-	encode(MPROC_PACK_TYPE(tuple), &the_tuple);
-}
-
-static void tuple_mproc_decode(void)
-{
-	decode(MPROC_PACK_TYPE(tuple));
-}
-
-static void tuple_memcpy_encode(void)
-{
-	SEEN(&the_tuple);
+	SEEN(arg);
 	memcpy(wire, &the_tuple, sizeof(the_tuple));
 	wire_len = sizeof(the_tuple) + copy_string(wire + sizeof(the_tuple), the_tuple.s);
 	SEEN(wire);
 }
 
-static void tuple_memcpy_decode(void)
+static void flat_decode_tuple(void *arg)
 {
-	SEEN(wire);
+	SEEN(arg);
 	memcpy(&out.tuple, wire, sizeof(out.tuple));
-	out.tuple.s = (char *)scratch;
 	memcpy(scratch, wire + sizeof(out.tuple), wire_len - sizeof(out.tuple));
+	out.tuple.s = (char *)scratch;
 	SEEN(&out);
 	SEEN(scratch);
 }
 
-static void record_mproc_encode(void)
+static void flat_encode_record(void *arg)
 {
-	encode(MPROC_PACK_TYPE(record), &the_record);
-}
-
-static void record_mproc_decode(void)
-{
-	decode(MPROC_PACK_TYPE(record));
-}
-
-static void record_memcpy_encode(void)
-{
-	SEEN(&the_record);
+	SEEN(arg);
 	memcpy(wire, &the_record, sizeof(the_record));
 	wire_len = sizeof(the_record);
 	wire_len += copy_string(wire + wire_len, the_record.name);
@@ -176,9 +273,9 @@ static void record_memcpy_encode(void)
 	SEEN(wire);
 }
 
-static void record_memcpy_decode(void)
+static void flat_decode_record(void *arg)
 {
-	SEEN(wire);
+	SEEN(arg);
 	memcpy(&out.record, wire, sizeof(out.record));
 	memcpy(scratch, wire + sizeof(out.record), wire_len - sizeof(out.record));
 	out.record.name = (char *)scratch;
@@ -187,166 +284,75 @@ static void record_memcpy_decode(void)
 	SEEN(scratch);
 }
 
-static void ints_mproc_encode(void)
+static void flat_copy(void *arg)
 {
-	encode(MPROC_PACK_TYPE(ints), &the_ints);
-}
+	const size_t *len = arg;
 
-static void ints_mproc_decode(void)
-{
-	decode(MPROC_PACK_TYPE(ints));
-}
-
-static void ints_memcpy_encode(void)
-{
-	wire_len = sizeof(int_values);
-	SEEN(int_values);
-	memcpy(wire, int_values, sizeof(int_values));
-	SEEN(wire);
-}
-
-static void ints_memcpy_decode(void)
-{
-	SEEN(wire);
-	memcpy(scratch, wire, sizeof(int_values));
-	SEEN(scratch);
-}
-
-/* What a sender without typed arrays writes: [[1, 2, …]]. */
-static void items_prepare(void)
-{
-	unsigned char *p = wire;
-
-	*p++ = 0x81;
-	*p++ = 0x99;
-	*p++ = INTS >> 8;
-	*p++ = INTS & 0xff;
-	for (uint32_t i = 0; i < INTS; i++) {
-		uint32_t v = (uint32_t)int_values[i];
-
-		*p++ = 0x1a;
-		for (int shift = 24; shift >= 0; shift -= 8)
-			*p++ = (unsigned char)(v >> shift);
-	}
-	wire_len = (size_t)(p - wire);
-}
-
-static void doubles_mproc_encode(void)
-{
-	encode(MPROC_PACK_TYPE(doubles), &the_doubles);
-}
-
-static void doubles_mproc_decode(void)
-{
-	decode(MPROC_PACK_TYPE(doubles));
-}
-
-static void doubles_memcpy_encode(void)
-{
-	wire_len = sizeof(double_values);
 	SEEN(double_values);
-	memcpy(wire, double_values, sizeof(double_values));
+	memcpy(wire, double_values, *len);
 	SEEN(wire);
 }
 
-static void doubles_memcpy_decode(void)
+static double flat_tuple(const struct bench_case *c)
 {
-	SEEN(wire);
-	memcpy(scratch, wire, sizeof(double_values));
-	SEEN(scratch);
+	bool encodes = !strcmp(c->figure, "encode");
+
+	flat_encode_tuple(&the_tuple);
+	return bench_call_ns(encodes ? flat_encode_tuple : flat_decode_tuple, &the_tuple,
+			     BATCH_SMALL);
 }
 
-static const struct bench {
-	const char *name, *peer, *figure;
-	void (*prepare)(void); /* leaves in wire what run works on, or NULL */
-	void (*run)(void);
-} benches[] = {
-	{ "pack-tuple", "mproc", "encode", NULL, tuple_mproc_encode },
-	{ "pack-tuple", "memcpy", "encode", NULL, tuple_memcpy_encode },
-	{ "pack-tuple", "mproc", "decode", tuple_mproc_encode, tuple_mproc_decode },
-	{ "pack-tuple", "memcpy", "decode", tuple_memcpy_encode, tuple_memcpy_decode },
-	{ "pack-record", "mproc", "encode", NULL, record_mproc_encode },
-	{ "pack-record", "memcpy", "encode", NULL, record_memcpy_encode },
-	{ "pack-record", "mproc", "decode", record_mproc_encode, record_mproc_decode },
-	{ "pack-record", "memcpy", "decode", record_memcpy_encode, record_memcpy_decode },
-	{ "pack-ints", "mproc", "encode", NULL, ints_mproc_encode },
-	{ "pack-ints", "memcpy", "encode", NULL, ints_memcpy_encode },
-	{ "pack-ints", "mproc", "decode", ints_mproc_encode, ints_mproc_decode },
-	{ "pack-ints", "memcpy", "decode", ints_memcpy_encode, ints_memcpy_decode },
-	{ "pack-items", "mproc", "decode", items_prepare, ints_mproc_decode },
-	{ "pack-doubles", "mproc", "encode", NULL, doubles_mproc_encode },
-	{ "pack-doubles", "memcpy", "encode", NULL, doubles_memcpy_encode },
-	{ "pack-doubles", "mproc", "decode", doubles_mproc_encode, doubles_mproc_decode },
-	{ "pack-doubles", "memcpy", "decode", doubles_memcpy_encode, doubles_memcpy_decode },
+static double flat_record(const struct bench_case *c)
+{
+	bool encodes = !strcmp(c->figure, "encode");
+
+	flat_encode_record(&the_record);
+	return bench_call_ns(encodes ? flat_encode_record : flat_decode_record, &the_record,
+			     BATCH_SMALL);
+}
+
+static double flat_array(const struct bench_case *c)
+{
+	size_t len = c->size;
+
+	fill_values();
+	return bench_call_ns(flat_copy, &len, len < 10000 ? BATCH_INTS : BATCH_LARGE);
+}
+
+#define INTS    sizeof(int_values)
+#define DOUBLES sizeof(double_values)
+
+static const struct bench_case cases[] = {
+	{ "pack tuple", "mproc", "", 27, 1, "encode", "ns", ">= 0.38x limit", false, encode_tuple },
+	{ "pack tuple", BENCH_LIMIT, "flat copy", 27, 1, "encode", "ns", NULL, false, flat_tuple },
+	{ "pack tuple", "mproc", "", 27, 1, "decode", "ns", ">= 0.27x limit", false, decode_tuple },
+	{ "pack tuple", BENCH_LIMIT, "flat copy", 27, 1, "decode", "ns", NULL, false, flat_tuple },
+	{ "pack record", "mproc", "", 65, 1, "encode", "ns", ">= 0.29x limit", false,
+	  encode_record },
+	{ "pack record", BENCH_LIMIT, "flat copy", 65, 1, "encode", "ns", NULL, false,
+	  flat_record },
+	{ "pack record", "mproc", "", 65, 1, "decode", "ns", ">= 0.53x limit", false,
+	  decode_record },
+	{ "pack record", BENCH_LIMIT, "flat copy", 65, 1, "decode", "ns", NULL, false,
+	  flat_record },
+	{ "pack ints", "mproc", "", INTS, 1, "encode", "ns", ">= 0.87x limit", false, encode_ints },
+	{ "pack ints", BENCH_LIMIT, "memcpy", INTS, 1, "encode", "ns", NULL, false, flat_array },
+	{ "pack ints", "mproc", "", INTS, 1, "decode", "ns", ">= 0.74x limit", false, decode_ints },
+	{ "pack ints", BENCH_LIMIT, "memcpy", INTS, 1, "decode", "ns", NULL, false, flat_array },
+	{ "pack items", "mproc", "", INTS, 1, "decode", "ns", "<= 2000", false, decode_items },
+	{ "pack doubles", "mproc", "", DOUBLES, 1, "encode", "ns", ">= 0.95x limit", false,
+	  encode_doubles },
+	{ "pack doubles", BENCH_LIMIT, "memcpy", DOUBLES, 1, "encode", "ns", NULL, false,
+	  flat_array },
+	{ "pack doubles", "mproc", "", DOUBLES, 1, "decode", "ns", ">= 0.95x limit", false,
+	  decode_doubles },
+	{ "pack doubles", BENCH_LIMIT, "memcpy", DOUBLES, 1, "decode", "ns", NULL, false,
+	  flat_array },
+	{ "pack task", "mproc", "", 14, 1, "encode, decode, call", "ns", "<= 60", false,
+	  call_task },
 };
-
-#define N_BENCHES (sizeof(benches) / sizeof(benches[0]))
-
-static int64_t run(const struct bench *bench, uint64_t n)
-{
-	int64_t begin = mproc_now();
-
-	for (uint64_t i = 0; i < n; i++)
-		bench->run();
-	return mproc_now() - begin;
-}
-
-static double sample(const struct bench *bench)
-{
-	int64_t ns, best = INT64_MAX;
-	uint64_t n = 1;
-
-	if (bench->prepare)
-		bench->prepare();
-	while (run(bench, n) < RUN_NS)
-		n *= 2;
-	for (int i = 0; i < RUNS; i++) {
-		ns = run(bench, n);
-		best = ns < best ? ns : best;
-	}
-	return (double)best / (double)n;
-}
-
-static bool is_wanted(const struct bench *bench, char *const *names)
-{
-	if (!*names)
-		return true;
-	for (; *names; names++)
-		if (!strcmp(*names, bench->name))
-			return true;
-	return false;
-}
 
 int main(int argc, char **argv)
 {
-	unsigned long repeats = 5;
-	const char *comma = "[\n";
-	char **names = argv + 1;
-
-	if (argc > 2 && !strcmp(argv[1], "--repeats")) {
-		repeats = strtoul(argv[2], NULL, 10);
-		names = argv + 3;
-	}
-	for (uint32_t i = 0; i < INTS; i++)
-		int_values[i] = (int32_t)(i * 2654435761u % 1000000u);
-	for (uint32_t i = 0; i < DOUBLES; i++)
-		double_values[i] = i * 0.5;
-	for (unsigned long repeat = 0; repeat < repeats; repeat++) {
-		for (size_t i = 0; i < N_BENCHES; i++) {
-			const struct bench *bench = &benches[i];
-			double ns;
-
-			if (!is_wanted(bench, names))
-				continue;
-			ns = sample(bench);
-			printf("%s{\"case\": \"%s\", \"peer\": \"%s\", \"mode\": \"\", \"size\": "
-			       "%zu, "
-			       "\"procs\": 1, \"figure\": \"%s\", \"unit\": \"ns\", \"value\": "
-			       "%.2f}",
-			       comma, bench->name, bench->peer, wire_len, bench->figure, ns);
-			comma = ",\n";
-		}
-	}
-	printf("%s]\n", repeats ? "\n" : "[");
-	return 0;
+	return bench_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
 }

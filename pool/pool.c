@@ -492,9 +492,12 @@ int mproc_pool_shutdown(mproc_pool *pool, uint32_t flags, int64_t deadline)
 	pthread_mutex_unlock(&pool->lock);
 	if (r < 0)
 		return r;
-	/* Nothing is under way: workers leave when they find the queue closed. */
-	mproc_queue_shutdown(pool->tasks);
+	/*
+	 * Nothing is under way: workers leave when they find the queue closed. The
+	 * supervisor knows before they do, or it would replace them.
+	 */
 	mproc__supervisor_end(pool, false);
+	mproc_queue_shutdown(pool->tasks);
 	pthread_mutex_lock(&pool->lock);
 	while (!pool->ended && r == 0)
 		r = mproc__pool_follow(pool, deadline);

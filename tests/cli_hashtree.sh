@@ -129,6 +129,7 @@ for n in 1 3 17; do
 	expect 0 "$tmp/want" "$n workers"
 	[ "$(grep 'tasks per worker' "$tmp/err" | cut -d: -f3 | wc -w)" = $n ] ||
 		complain "$n workers: $(cat "$tmp/err")"
+	expect_error 'workers lost: 0$' "$n workers"
 done
 cd "$tmp" || exit 1
 

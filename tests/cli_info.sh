@@ -210,6 +210,31 @@ print([w for w in pool["workers"] if w["state"] == "running"][0]["pid"])' "$tmp/
 	end "$parent" KILL
 fi
 
+# Values and arrays, by their types.
+hold values values
+run info values
+expect 0 'info of values'
+expect_line "^  value count +int64 +1 +-42 +pid $pid tid $pid \(alive\)$" 'an integer'
+expect_line '^  value ratio +double +1 +0.5 +nobody$' 'a double'
+expect_line '^  value endless +float +1 +inf +nobody$' 'infinity'
+expect_line '^  value flag +bool +1 +true +nobody$' 'a bool'
+expect_line '^  value point +struct point of 16 bytes +1 +- +nobody$' 'a struct'
+expect_line '^  array samples +uint16 +5 +- +nobody$' 'an array'
+run info --json values
+expect_json "one(j['objects'], name='count')['value']['value'] == -42" \
+	"one(j['objects'], name='count')['value']['lock_owner']['pid'] == $pid" \
+	"one(j['objects'], name='count')['value']['left_by_the_dead'] is False" \
+	"one(j['objects'], name='ratio')['value']['value'] == 0.5" \
+	"one(j['objects'], name='endless')['value']['value'] == 'inf'" \
+	"one(j['objects'], name='flag')['value']['value'] is True" \
+	"one(j['objects'], name='point')['value']['value'] is None" \
+	"one(j['objects'], name='point')['value']['type'] == 'struct point of 16 bytes'" \
+	"one(j['objects'], name='samples')['array']['items'] == 5" \
+	"one(j['objects'], name='samples')['array']['item_size'] == 2"
+end "$pid" KILL
+run info values
+expect_line "^  value count +int64 +1 +-42 +pid $pid tid $pid \(dead\)$" 'a lock of the dead'
+
 # What may not be read is said to be so.
 if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
 	chmod 755 "$MPROC_DIR"

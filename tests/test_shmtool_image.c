@@ -44,6 +44,7 @@ struct fixture {
 	char path[512];
 	unsigned char *sound, *scratch; /* IMAGE_LEN bytes each */
 	uint64_t seed;
+	char why[IMAGE_WHY]; /* what the last image that shrank was found to be */
 };
 
 static int read_file(const char *path, void *buf, size_t len)
@@ -274,7 +275,7 @@ static ssize_t shrinking_read(struct source *source, void *buf, size_t len, uint
 
 /* Read a file of which @size_then bytes are left after @n_reads reads. Return: was all of it good?
  */
-static bool look_at_shrinking(const struct fixture *f, uint32_t *n_reads, uint64_t size_then)
+static bool look_at_shrinking(struct fixture *f, uint32_t *n_reads, uint64_t size_then)
 {
 	struct shrinking s;
 	struct image image;
@@ -287,6 +288,10 @@ static bool look_at_shrinking(const struct fixture *f, uint32_t *n_reads, uint64
 	s.size_then = size_then;
 	image_read(&image, &s.source);
 	ret = image.verdict == IMAGE_GOOD && !image.n_damaged;
+	memcpy(f->why, image.why, sizeof(f->why));
+	for (size_t i = 0; i < image.n_objects; i++)
+		if (!image.objects[i].possible)
+			memcpy(f->why, image.objects[i].why, sizeof(f->why));
 	image_free(&image);
 	*n_reads -= s.n_reads_left;
 	return ret;
@@ -305,7 +310,9 @@ static void file_that_shrinks_while_it_is_read_is_never_called_good(void **state
 		for (uint32_t n = 0; n < n_all; n++) {
 			n_reads = n;
 			assert_false(look_at_shrinking(f, &n_reads, sizes[i]));
+			assert_true(f->why[0]);
 		}
+	assert_non_null(strstr(f->why, "the file ends inside it"));
 	n_reads = n_all;
 	assert_true(look_at_shrinking(f, &n_reads, 0));
 }

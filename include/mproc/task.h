@@ -153,8 +153,8 @@ MPROC_MUST int mproc_future_result(mproc_future *future, const struct mproc_task
 
 #define MPROC__TASK_DECLARE(...) MPROC__TASK_DECLARE_(__VA_ARGS__)
 #define MPROC__TASK_DECLARE_(R, id, a, b, c, d, e, f, g, h, more, ...) \
-	MPROC__TASK_END(MPROC__PACK_OPEN more) \
 	struct id##_args { \
+		MPROC__TASK_END(MPROC__PACK_OPEN more) \
 		MPROC__TASK_MEMBERS(a, b, c, d, e, f, g, h) \
 	}; \
 	R id(MPROC__TASK_EACH(PARAM, a, b, c, d, e, f, g, h)); \
@@ -181,8 +181,8 @@ MPROC_MUST int mproc_future_result(mproc_future *future, const struct mproc_task
 /* The struct of the result has the layout of its one member: *ret is one. */
 #define MPROC__TASK_DEFINE(...) MPROC__TASK_DEFINE_(__VA_ARGS__)
 #define MPROC__TASK_DEFINE_(R, id, a, b, c, d, e, f, g, h, more, ...) \
-	MPROC__TASK_END(MPROC__PACK_OPEN more) \
 	struct id##_value { \
+		MPROC__TASK_END(MPROC__PACK_OPEN more) \
 		R value; \
 	}; \
 	_Static_assert(sizeof(struct id##_value) == sizeof(R), "a result and nothing else"); \

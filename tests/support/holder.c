@@ -7,6 +7,7 @@
  *	open		attach to it instead of making it
  *	persistent	it outlives its processes
  *	mutex		take the mutex in block "table" and keep it
+ *	values		make values and an array, and keep the lock of value "count"
  *	wait		let a thread wait for a message of queue "idle"
  *	close		close every descriptor, as a daemon does
  *
@@ -14,11 +15,14 @@
  * as asked for it prints "ready", and ends with its standard input.
  */
 
+#include <mproc/array.h>
 #include <mproc/error.h>
 #include <mproc/mutex.h>
 #include <mproc/queue.h>
 #include <mproc/segment.h>
+#include <mproc/value.h>
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,6 +87,32 @@ static void fill(mproc_segment *segment, char **words)
 		exit(1);
 }
 
+struct point {
+	int32_t x, y;
+	double weight;
+};
+
+static void make_values(mproc_segment *segment)
+{
+	const struct mproc_value_opts *const opts[] = {
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t), .init = &(int64_t){ -42 }),
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(double), .init = &(double){ 0.5 }),
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(float), .init = &(float){ INFINITY }),
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(bool), .init = &(bool){ true }),
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point)),
+	};
+	static const char *const names[] = { "count", "ratio", "endless", "flag", "point" };
+	mproc_value *values[sizeof(names) / sizeof(names[0])];
+	mproc_array *array;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		check(mproc_value_create(&values[i], segment, names[i], opts[i]), names[i]);
+	check(mproc_array_create(&array, segment, "samples",
+				 MPROC_ARRAY_OPTS(.type = MPROC_TYPE(uint16_t), .n_items = 5)),
+	      "samples");
+	check(mproc_value_lock(values[0], MPROC_FOREVER), "lock count");
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 && strcmp(argv[1], "-") != 0 ? argv[1] : NULL;
@@ -105,6 +135,8 @@ int main(int argc, char **argv)
 								  : 0)),
 		      "create");
 	fill(segment, argv + 2);
+	if (asked(argv + 2, "values"))
+		make_values(segment);
 	puts("ready");
 	fflush(stdout);
 	if (asked(argv + 2, "close"))

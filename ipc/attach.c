@@ -611,6 +611,11 @@ static void fork_child(void)
 	int cancel = cancel_state;
 
 	/* The lock that fork_prepare() took was wiped with its page. */
+#if defined(__SANITIZE_THREAD__)
+	/* ThreadSanitizer remembers it all the same, as locked. */
+	pthread_mutex_unlock(&process->lock);
+	memset(&process->lock, 0, sizeof(process->lock));
+#endif
 	mproc__fork_lock();
 	cancel_state = cancel;
 	/* Threads other than ours are not here to give their identities back. */

@@ -34,7 +34,8 @@ hold jobs mutex wait
 first=$pid
 hold jobs open
 second=$pid
-thread=$(printf '%s\n' "/proc/$first/task"/* | sed 's|.*/||' | grep -vx "$first")
+# The youngest one: a sanitizer may have a thread of its own.
+thread=$(printf '%s\n' "/proc/$first/task"/* | sed 's|.*/||' | grep -vx "$first" | sort -n | tail -n 1)
 
 waits()
 {

@@ -5,6 +5,7 @@
  */
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/sweep.h"
@@ -256,6 +258,40 @@ static void message_is_whole(const struct t_sweep_seen *seen)
 	t_sweep_check(!seen->returned || len);
 }
 
+/*
+ * A sleeper with a quantum much shorter than the stepped operation that wakes it: it
+ * must be found asleep all the same.
+ */
+
+static _Atomic(uint32_t) *bell;
+
+static void sleep_by_quanta(void *arg)
+{
+	struct timespec quantum = { 0, 3000000 };
+
+	(void)arg;
+	for (;;)
+		syscall(SYS_futex, bell, FUTEX_WAIT, 0, &quantum, NULL, 0);
+}
+
+static void sleeper_with_quantum(void)
+{
+	bell = t_sweep_map(sizeof(*bell));
+	t_sweep_helper(sleep_by_quanta, NULL);
+}
+
+static int64_t wake_late(void)
+{
+	for (volatile unsigned i = 0; i < 200; i++)
+		;
+	return syscall(SYS_futex, bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+static void sleeper_was_there(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(!seen->returned || seen->result == 1);
+}
+
 /* A child that outlives its killed parent, and one that does not. */
 
 static int64_t have_child(void)
@@ -317,6 +353,7 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("send", "pipe too short", pipe_too_short, send, message_is_whole,
 		.must_fail = "victim killed asleep in write"),
 	T_SWEEP("send", "pipe long enough", pipe_long_enough, send, message_is_whole),
+	T_SWEEP("wake late", "sleeper", sleeper_with_quantum, wake_late, sleeper_was_there),
 	T_SWEEP("have a child", "none", empty_box, have_child, anything_goes,
 		.must_fail = "outlives it"),
 	T_SWEEP("have a loyal child", "none", empty_box, have_loyal_child, anything_goes),

@@ -257,8 +257,7 @@ static void libcbor_agrees_on_what_is_well_formed(void **state)
 static void libcbor_agrees_on_what_is_well_formed(void **state)
 {
 	(void)state;
-	print_message("no libcbor here\n");
-	skip();
+	print_message("# skipped: no libcbor here\n");
 }
 
 #endif
@@ -451,8 +450,8 @@ static void cbor2_reads_and_writes_what_we_do(void **state)
 	}
 	code = end_python(&python);
 	if (code == 77) {
-		print_message("no %s with cbor2 here\n", PYTHON);
-		skip();
+		print_message("# skipped: no %s with cbor2 here\n", PYTHON);
+		return;
 	}
 	assert_int_equal(code, 0);
 	assert_true(there);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * mproc/queue.h, seen from outside by one process; test_queue_peers.c has many
+ * mproc/queue.h, seen from outside by one process; test_queue_peers.c has many, and
+ * test_queue_corrupt.c what nobody should see
  */
 
 #include <mproc/queue.h>
@@ -531,70 +532,6 @@ static void one_way_of_making_and_finding(void **state)
 	mproc_queue_close(a);
 }
 
-/* Any word of a queue may be anything: calls fail in time, or work, and never crash. */
-static void scribbled_queue_fails_in_time(void **state)
-{
-	uint64_t seed = t_seed();
-	int bad = 0, good = 0;
-
-	(void)state;
-	for (int round = 0; round < 3000; round++) {
-		mproc_queue *q = NULL;
-		unsigned char *mem, buf[2048];
-		struct iovec out[8];
-		size_t size, len;
-
-		if (round % 50 == 0) {
-			teardown(NULL);
-			setup(NULL);
-		}
-		q = make(8, 2000, 4096);
-		for (uint64_t n = t_random(&seed) % 8; n; n--)
-			put_number(q, n, t_random(&seed) % (round & 1 ? 64 : 600));
-		for (uint64_t n = t_random(&seed) % 3; n; n--)
-			(void)!mproc_queue_get(q, buf, sizeof(buf), NULL, MPROC_NOWAIT);
-		mem = (unsigned char *)q->shared;
-		size = sizeof(struct mproc__queue_shared) + (size_t)q->geometry.ring_size;
-		for (uint64_t n = 1 + t_random(&seed) % 4; n; n--) {
-			size_t at = t_random(&seed) % (n & 1 ? 512 : size) & ~(size_t)7;
-			uint64_t word = t_random(&seed) >> t_random(&seed) % 64;
-
-			memcpy(mem + at, &word, sizeof(word));
-		}
-		for (int i = 0; i < 12; i++) {
-			int64_t begin = mproc_now();
-			int r;
-
-			switch (t_random(&seed) % 6) {
-			case 0:
-				r = mproc_queue_put(q, buf, t_random(&seed) % 2001, MPROC_NOWAIT);
-				break;
-			case 1:
-				out[0] = out[1] = (struct iovec){ .iov_base = buf, .iov_len = 9 };
-				r = mproc_queue_put_many(q, out, 2, MPROC_NOWAIT);
-				break;
-			case 2:
-				r = mproc_queue_get_many(q, buf, sizeof(buf), out, 8, MPROC_NOWAIT);
-				break;
-			case 3:
-				r = mproc_queue_next_len(q, &len, MPROC_NOWAIT);
-				break;
-			default:
-				r = mproc_queue_get(q, buf, sizeof(buf), &len, MPROC_NOWAIT);
-			}
-			assert_true(mproc_queue_n_messages(q) <= 8);
-			(void)mproc_queue_is_full(q);
-			(void)stats_of(q);
-			assert_true(mproc_now() - begin < INT64_C(5000000000));
-			bad += r == -EBADMSG;
-			good += r >= 0;
-		}
-		mproc_queue_close(q);
-	}
-	/* Neither all nor none of it is noticed. */
-	assert_true(bad > 100 && good > 100);
-}
-
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -614,7 +551,6 @@ int main(void)
 		TEST(small_ring_bounds_by_bytes),
 		TEST(full_segment_is_told_and_changes_nothing),
 		TEST(one_way_of_making_and_finding),
-		TEST(scribbled_queue_fails_in_time),
 	};
 
 	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);

@@ -20,9 +20,8 @@
  * the block is PRIVATE to the dead, whose reaper finds it by looking. All that
  * finds free blocks fast is a hint, made anew from the words (see there).
  *
- * A large block goes back in two steps, under the lock of the runs: its word turns
- * FREEING, which settles who frees it, then its pages become part of a free run.
- * Killed in between, the reaper does the second step.
+ * The same CAS frees a small block and a large one, and the same the blocks of the
+ * dead; so nobody waits long to free, and a reaper never for the living.
  *
  * A word names its owner by slot and low bits of the process's generation. No slot
  * is used again before its words are gone; the bits are there so that a word that
@@ -44,6 +43,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "ipc/clock.h"
 #include "ipc/error.h"
 #include "ipc/kind_layout.h"
 #include "shm/arena_inside.h"
@@ -125,7 +125,6 @@ static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *
 		return find_small(v, page, rel, word, ret);
 	case MPROC__ARENA_PRIVATE:
 	case MPROC__ARENA_USED:
-	case MPROC__ARENA_FREEING:
 		break;
 	default:
 		return false;
@@ -191,7 +190,7 @@ static uint64_t largest_free(const struct mproc__arena_view *v)
 		size = 0;
 		if (!mproc__arena_run_at(v, page, &run)) {
 			run.n_pages = 1;
-		} else if (run.state == MPROC__ARENA_FREE) {
+		} else if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
 			size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
 		} else if (run.state == MPROC__ARENA_SLAB) {
 			mproc__arena_blocks_look(mproc__arena_table_at(v, run.table), run.class,
@@ -261,39 +260,24 @@ int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t 
 	return 0;
 }
 
-/* Free the run that @b is, claimed by turning it FREEING. */
-static int free_run(const struct mproc__arena_view *v, const struct block *b)
-{
-	int r = mproc__arena_runs_lock(v);
-
-	if (r < 0)
-		return r;
-	if (turn(b, v->owner, MPROC__ARENA_FREEING))
-		mproc__arena_runs_free(v, b->page, (uint32_t)(b->size / MPROC__ARENA_PAGE));
-	else
-		r = -ESTALE;
-	mproc__arena_runs_unlock(v);
-	return r;
-}
-
 int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
 	struct block b;
 	uint64_t outer;
-	int r = 0;
+	bool done;
 
 	if (!find_first(&v, off, &b) || !is_ours(&v, b.value))
 		return stale("free", off);
 	outer = mproc__act_begin(me, v.at->what);
-	if (!b.small)
-		r = free_run(&v, &b);
-	else if (turn(&b, 0, MPROC__ARENA_FREE))
+	done = turn(&b, 0, b.small ? MPROC__ARENA_FREE : MPROC__ARENA_DROPPED);
+	if (done && b.small)
 		mproc__arena_slab_freed(&v, b.page, b.class);
-	else
-		r = -ESTALE;
+	else if (done)
+		mproc__arena_runs_join(&v, b.page, mproc__arena_generation(b.value),
+				       mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS));
 	mproc__act_end(me, outer);
-	return r == -ESTALE ? stale("free", off) : r;
+	return done ? 0 : stale("free", off);
 }
 
 int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_t off)
@@ -459,7 +443,7 @@ void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret)
 			continue;
 		}
 		size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
-		if (run.state == MPROC__ARENA_FREE) {
+		if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
 			ret->free += size;
 		} else if (run.state == MPROC__ARENA_SLAB) {
 			mproc__arena_blocks_look(mproc__arena_table_at(&v, run.table), run.class,

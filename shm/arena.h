@@ -10,9 +10,9 @@
  * (or to the object that refers to them) until they are freed. Any thread of a
  * process may free, publish or use what is private to it.
  *
- * @me is who the caller is in @segment. No call may be made with the fork lock
- * held. A process killed inside a call leaves the arena whole and no block that
- * is neither allocated nor free; the call has happened or not.
+ * @me is who the caller is in @segment. A process killed inside a call leaves the
+ * arena whole and no block that is neither allocated nor free; the call has happened
+ * or not.
  */
 
 #include "shm/segment.h"
@@ -20,7 +20,9 @@
 /*
  * Allocate @len bytes, aligned to 64, the whole block zeroed if @zero. A block has
  * the next power of two of bytes up to 2 KiB (64 at least), whole pages of 4 KiB
- * beyond. Before it fails for want of room, what the dead have left is reaped.
+ * beyond. Before it fails for want of room, what the dead have left is reaped: so
+ * not with the fork lock held. A large one waits for who is just allocating or
+ * freeing another, even if that party stands still; a small one does seldom.
  *
  * Return: 0 and the offset of the block in the segment, or -ENOSPC with a text
  * that names the bytes wanted and the largest free block, -EBADMSG if the arena is
@@ -30,7 +32,7 @@ int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t 
 		       uint64_t *ret_off);
 
 /*
- * Make a PRIVATE block of this process one of the segment. One store; killed
+ * Make a PRIVATE block of this process one of the segment. One CAS; killed
  * before it the block is the reaper's.
  *
  * Return: 0, or -ESTALE if @off is no private block of this process.
@@ -75,7 +77,8 @@ int mproc__arena_seize(mproc_segment *segment, struct mproc__self *me, uint64_t 
 int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off);
 
 /*
- * Free a block: PRIVATE to this process, or published.
+ * Free a block: PRIVATE to this process, or published. One CAS; a large one may wait
+ * 10 ms for others after that, no longer.
  *
  * Return: 0, or -ESTALE if @off is no block, or is free already, or private to
  * another process: nothing is changed then.

@@ -13,6 +13,9 @@
 #include "shm/arena.h"
 #include "shm/arena_layout.h"
 
+/* How long one waits for a neighbour whom he can do without. */
+#define MPROC__ARENA_NEIGHBOUR_MS 10
+
 /* One call's view of an arena. */
 struct mproc__arena_view {
 	const struct mproc__arena_place *at;
@@ -75,6 +78,61 @@ static inline struct mproc__arena_table *mproc__arena_table_at(const struct mpro
 	return (struct mproc__arena_table *)(void *)(v->at->data + table);
 }
 
+/* For the owner of the lock of the runs. */
+
+static inline uint64_t mproc__arena_word_at(const struct mproc__arena_view *v, uint32_t page)
+{
+	return atomic_load_explicit(&v->at->pages[page].word, memory_order_relaxed);
+}
+
+static inline void mproc__arena_set_word(const struct mproc__arena_view *v, uint32_t page,
+					 uint64_t word)
+{
+	/* Release: link and block words stand before the word that leads to them. */
+	atomic_store_explicit(&v->at->pages[page].word, word, memory_order_release);
+}
+
+static inline uint64_t mproc__arena_link_at(const struct mproc__arena_view *v, uint32_t page)
+{
+	return atomic_load_explicit(&v->at->pages[page].link, memory_order_relaxed);
+}
+
+static inline void mproc__arena_set_link(const struct mproc__arena_view *v, uint32_t page,
+					 uint64_t link)
+{
+	atomic_store_explicit(&v->at->pages[page].link, link, memory_order_relaxed);
+}
+
+static inline bool mproc__arena_is_stale(const struct mproc__arena_view *v)
+{
+	return atomic_load_explicit(&v->at->arena->stale, memory_order_relaxed) != 0;
+}
+
+static inline void mproc__arena_set_stale(const struct mproc__arena_view *v, uint32_t stale)
+{
+	atomic_store_explicit(&v->at->arena->stale, stale, memory_order_relaxed);
+}
+
+/*
+ * The lists of free runs by size (arena_bins.c); what they say is judged anew with
+ * every step. The owner of the lock of the runs calls.
+ */
+
+/* Write what belongs to the free run of @n pages at @page, whose word stands, and list it. */
+void mproc__arena_bins_add(const struct mproc__arena_view *v, uint32_t page, uint32_t n);
+
+/* Take the free run of @n pages at @page off its list. Return: false if the list is broken. */
+bool mproc__arena_bins_remove(const struct mproc__arena_view *v, uint32_t page, uint32_t n);
+
+/*
+ * A free run of @n pages or more, taken off its list.
+ *
+ * Return: 0, -ENOSPC, or -EBADMSG if a list is broken; without a text.
+ */
+int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page,
+			   uint32_t *ret_n);
+void mproc__arena_bins_clear(const struct mproc__arena_view *v);
+
 /* The table of the slab at @page, or NULL if what leads to it is impossible. */
 static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mproc__arena_view *v,
 								 uint32_t page)
@@ -87,14 +145,12 @@ static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mp
 
 /*
  * Take the lock of the runs. After a dead owner the lists are stale; what needs
- * them, or needs that no first page of old stands inside a run, calls _settle().
+ * them makes them anew first.
  *
  * Return: 0 or -EDEADLK.
  */
 int mproc__arena_runs_lock(const struct mproc__arena_view *v);
 
-/* The same without waiting for the living. Return: 0, -EAGAIN or -EDEADLK. */
-int mproc__arena_runs_try(const struct mproc__arena_view *v);
 void mproc__arena_runs_unlock(const struct mproc__arena_view *v);
 
 /*
@@ -104,9 +160,6 @@ void mproc__arena_runs_unlock(const struct mproc__arena_view *v);
  * Return: 0, or -EBADMSG with a text if the runs do not cover the pages.
  */
 int mproc__arena_runs_rebuild(const struct mproc__arena_view *v);
-
-/* The same if they are stale. */
-int mproc__arena_runs_settle(const struct mproc__arena_view *v);
 
 /* Under the lock: the next allocation rebuilds first; until then nothing is joined. */
 void mproc__arena_runs_distrust(const struct mproc__arena_view *v);
@@ -124,8 +177,18 @@ int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint3
  */
 int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, uint32_t class);
 
-/* Under the lock: free the run of @n pages at @page, whose word says FREEING. */
+/*
+ * Under the lock: free the run of @n pages at @page, which nobody uses: dropped, or
+ * a closed slab.
+ */
 void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, uint32_t n);
+
+/*
+ * The run at @page was dropped with @generation: join it to its neighbours, or
+ * leave it to others if the lock cannot be had by @deadline, or @v is nobody's.
+ */
+void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
+			    int64_t deadline);
 
 /*
  * Allocate a small block, lock-free with regard to all but the shard used.

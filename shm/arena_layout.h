@@ -52,7 +52,7 @@ enum mproc__arena_state {
 	MPROC__ARENA_FREE = 1,
 	MPROC__ARENA_PRIVATE = 2, /* its owner's until published */
 	MPROC__ARENA_USED = 3,    /* published: nobody's death frees it */
-	MPROC__ARENA_FREEING = 4, /* a run on its way back, claimed by its owner */
+	MPROC__ARENA_DROPPED = 4, /* a run that is free, but not joined and listed yet */
 	MPROC__ARENA_SLAB = 5,
 	MPROC__ARENA_TABLES_PAGE = 6,
 	MPROC__ARENA_PART = 7,
@@ -97,6 +97,8 @@ struct mproc__arena {
 	_Atomic(uint32_t) tables; /* a page of tables with room + 1, or 0 */
 	_Atomic(uint64_t) bins_filled[2];
 	_Atomic(uint32_t) bins[MPROC__ARENA_BINS]; /* a free run of this size + 1, or 0 */
+	/* Not under the lock: 1 after a run was dropped whose joining is left to others. */
+	alignas(64) _Atomic(uint32_t) dropped;
 
 	struct mproc__arena_shard shards[MPROC__ARENA_SHARDS_MAX];
 	struct mproc__arena_page pages[];
@@ -267,7 +269,7 @@ struct mproc__arena_run {
 	uint32_t class;      /* SLAB */
 	uint32_t shard;      /* SLAB */
 	uint64_t table;      /* SLAB: bytes from page 0 */
-	uint32_t slot;       /* PRIVATE, FREEING: of the process it belongs to */
+	uint32_t slot;       /* PRIVATE: of the process it belongs to */
 	uint64_t generation; /* not of FREE */
 };
 
@@ -290,7 +292,7 @@ static inline bool mproc__arena_run_look(const struct mproc__arena_geometry *g, 
 		break;
 	case MPROC__ARENA_PRIVATE:
 	case MPROC__ARENA_USED:
-	case MPROC__ARENA_FREEING:
+	case MPROC__ARENA_DROPPED:
 		n = link;
 		break;
 	case MPROC__ARENA_SLAB:
@@ -369,6 +371,7 @@ static inline void mproc__arena_look(const struct mproc__arena_geometry *g,
 			continue;
 		}
 		switch (run.state) {
+		case MPROC__ARENA_DROPPED:
 		case MPROC__ARENA_FREE:
 			ret->n_free += run.n_pages;
 			if (run.n_pages > ret->largest_free)

@@ -12,8 +12,13 @@
  *			words of what was absorbed are wiped
  *
  * so a kill leaves the partition of before or of after, and perhaps a word inside
- * a run that looks like a first page: FREE or FREEING, never a block in use, so
+ * a run that looks like a first page: FREE or DROPPED, never a block in use, so
  * that nobody who looks without the lock takes it for one.
+ *
+ * A block goes back by one CAS of its first word, to DROPPED, without the lock: it
+ * is free, and not yet joined to its neighbours and listed. Who dropped it does
+ * that next, if he can have the lock soon. If not, or if he is killed, the next
+ * rebuilding does.
  *
  * Everything else is made from these words: the lists of free runs by size, the
  * TAIL at the end of a free run by which the one behind finds it, the lists of
@@ -21,11 +26,6 @@
  * anew in one walk, lazily, before the next allocation. That is what a redo log
  * would buy, at no cost while nobody dies; and the same walk mends what a
  * scribbler did to the lists.
- *
- * A size has a list of its own up to 16 pages, then there are four to each
- * doubling. The search takes the first fit among the first few of its own list,
- * then any of the next list that has one, then the rest of its own: the last step
- * is long only when nothing larger is left, and finds whatever fits.
  */
 
 #include "shm/arena_inside.h"
@@ -35,54 +35,13 @@
 
 #include "ipc/error.h"
 
-#define FIT_TRIES 8u
-
-static uint32_t bin_of(uint32_t n)
+static int lock(const struct mproc__arena_view *v, int64_t deadline)
 {
-	uint32_t e;
+	int r = mproc__lock_take(&v->at->arena->lock, v->me, v->at->what, deadline);
 
-	if (n <= 16)
-		return n - 1;
-	e = 31 - (uint32_t)__builtin_clz(n);
-	return 16 + (e - 4) * 4 + (n >> (e - 2) & 3);
-}
-
-static uint64_t word_at(const struct mproc__arena_view *v, uint32_t page)
-{
-	return atomic_load_explicit(&v->at->pages[page].word, memory_order_relaxed);
-}
-
-static void set_word(const struct mproc__arena_view *v, uint32_t page, uint64_t word)
-{
-	/* Release: link and block words stand before the word that leads to them. */
-	atomic_store_explicit(&v->at->pages[page].word, word, memory_order_release);
-}
-
-static uint64_t link_at(const struct mproc__arena_view *v, uint32_t page)
-{
-	return atomic_load_explicit(&v->at->pages[page].link, memory_order_relaxed);
-}
-
-static void set_link(const struct mproc__arena_view *v, uint32_t page, uint64_t link)
-{
-	atomic_store_explicit(&v->at->pages[page].link, link, memory_order_relaxed);
-}
-
-static bool is_stale(const struct mproc__arena_view *v)
-{
-	return atomic_load_explicit(&v->at->arena->stale, memory_order_relaxed) != 0;
-}
-
-static void set_stale(const struct mproc__arena_view *v, uint32_t stale)
-{
-	atomic_store_explicit(&v->at->arena->stale, stale, memory_order_relaxed);
-}
-
-static int locked(const struct mproc__arena_view *v, int r)
-{
 	if (r == MPROC__LOCK_INHERITED) {
 		/* The news outlives us before we forget whose lock it was. */
-		set_stale(v, 1);
+		mproc__arena_set_stale(v, 1);
 		mproc__lock_repaired(&v->at->arena->lock, v->me);
 		r = 0;
 	}
@@ -91,12 +50,7 @@ static int locked(const struct mproc__arena_view *v, int r)
 
 int mproc__arena_runs_lock(const struct mproc__arena_view *v)
 {
-	return locked(v, mproc__lock_take(&v->at->arena->lock, v->me, v->at->what, MPROC_FOREVER));
-}
-
-int mproc__arena_runs_try(const struct mproc__arena_view *v)
-{
-	return locked(v, mproc__lock_try(&v->at->arena->lock, v->me));
+	return lock(v, MPROC_FOREVER);
 }
 
 void mproc__arena_runs_unlock(const struct mproc__arena_view *v)
@@ -124,169 +78,36 @@ static void mark_parts(const struct mproc__arena_view *v, uint32_t first, uint32
 				      memory_order_relaxed);
 }
 
-/*
- * The lists of free runs. Neighbours in a list are numbers of pages + 1.
- */
-
-static uint32_t next_of(uint64_t link)
-{
-	return (uint32_t)(link >> 32);
-}
-
-static uint32_t prev_of(uint64_t link)
-{
-	return (uint32_t)link;
-}
-
-static uint64_t links(uint32_t next, uint32_t prev)
-{
-	return (uint64_t)next << 32 | prev;
-}
-
-/* The length of the free run in bin @bin that @entry (a page + 1) names, or 0. */
-static uint32_t listed_len(const struct mproc__arena_view *v, uint32_t entry, uint32_t bin)
-{
-	struct mproc__arena_run run;
-
-	if (!entry || entry > v->at->n_pages || !mproc__arena_run_at(v, entry - 1, &run) ||
-	    run.state != MPROC__ARENA_FREE || bin_of(run.n_pages) != bin)
-		return 0;
-	return run.n_pages;
-}
-
-static void bin_set(const struct mproc__arena_view *v, uint32_t bin, uint32_t entry)
-{
-	_Atomic(uint64_t) *filled = &v->at->arena->bins_filled[bin / 64];
-	uint64_t was = atomic_load_explicit(filled, memory_order_relaxed);
-	uint64_t bit = UINT64_C(1) << bin % 64;
-
-	atomic_store_explicit(&v->at->arena->bins[bin], entry, memory_order_relaxed);
-	atomic_store_explicit(filled, entry ? was | bit : was & ~bit, memory_order_relaxed);
-}
-
-/* Write what belongs to the free run of @n pages at @page, whose word stands, and list it. */
-static void list(const struct mproc__arena_view *v, uint32_t page, uint32_t n)
-{
-	uint32_t bin = bin_of(n);
-	uint32_t next = atomic_load_explicit(&v->at->arena->bins[bin], memory_order_relaxed);
-
-	if (next && !listed_len(v, next, bin)) {
-		set_stale(v, 1);
-		return;
-	}
-	if (n > 1)
-		set_word(v, page + n - 1, mproc__arena_counted(MPROC__ARENA_TAIL, n));
-	set_link(v, page, links(next, 0));
-	if (next)
-		set_link(v, next - 1, links(next_of(link_at(v, next - 1)), page + 1));
-	bin_set(v, bin, page + 1);
-}
-
-/* Take the free run of @n pages at @page off its list. Return: false if the list is broken. */
-static bool unlist(const struct mproc__arena_view *v, uint32_t page, uint32_t n)
-{
-	uint32_t bin = bin_of(n);
-	uint64_t link = link_at(v, page);
-	uint32_t next = next_of(link), prev = prev_of(link);
-
-	if (next) {
-		if (!listed_len(v, next, bin) || prev_of(link_at(v, next - 1)) != page + 1)
-			return false;
-	}
-	if (prev) {
-		if (!listed_len(v, prev, bin) || next_of(link_at(v, prev - 1)) != page + 1)
-			return false;
-		set_link(v, prev - 1, links(next, prev_of(link_at(v, prev - 1))));
-	} else {
-		if (atomic_load_explicit(&v->at->arena->bins[bin], memory_order_relaxed) !=
-		    page + 1)
-			return false;
-		bin_set(v, bin, next);
-	}
-	if (next)
-		set_link(v, next - 1, links(next_of(link_at(v, next - 1)), prev));
-	return true;
-}
-
-/* The first of at most @tries runs in @bin with @n pages or more, as an entry; 0: none. */
-static int first_fit(const struct mproc__arena_view *v, uint32_t bin, uint32_t n, uint32_t tries,
-		     uint32_t *ret_entry)
-{
-	uint32_t entry = atomic_load_explicit(&v->at->arena->bins[bin], memory_order_relaxed);
-	uint32_t len;
-
-	*ret_entry = 0;
-	while (entry && tries--) {
-		len = listed_len(v, entry, bin);
-		if (!len)
-			return -EBADMSG;
-		if (len >= n) {
-			*ret_entry = entry;
-			return 0;
-		}
-		entry = next_of(link_at(v, entry - 1));
-	}
-	return 0;
-}
-
-/* The first bin from @bin on that has runs, or MPROC__ARENA_BINS. */
-static uint32_t filled_bin(const struct mproc__arena_view *v, uint32_t bin)
-{
-	for (uint32_t i = bin / 64; i < 2; i++) {
-		uint64_t filled =
-			atomic_load_explicit(&v->at->arena->bins_filled[i], memory_order_relaxed);
-
-		if (i == bin / 64)
-			filled &= ~UINT64_C(0) << bin % 64;
-		if (filled) {
-			bin = i * 64 + (uint32_t)__builtin_ctzll(filled);
-			return bin < MPROC__ARENA_BINS ? bin : MPROC__ARENA_BINS;
-		}
-	}
-	return MPROC__ARENA_BINS;
-}
-
-/* A free run of @n pages or more, taken off its list. Return: 0, -ENOSPC, -EBADMSG. */
-static int find(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page, uint32_t *ret_n)
-{
-	uint32_t own = bin_of(n), bin, entry;
-	int r;
-
-	r = first_fit(v, own, n, FIT_TRIES, &entry);
-	if (!r && !entry) {
-		bin = filled_bin(v, own + 1);
-		if (bin < MPROC__ARENA_BINS)
-			r = first_fit(v, bin, n, 1, &entry);
-	}
-	if (!r && !entry)
-		r = first_fit(v, own, n, v->at->n_pages, &entry);
-	if (r < 0)
-		return r;
-	if (!entry)
-		return -ENOSPC;
-	*ret_page = entry - 1;
-	*ret_n = (uint32_t)mproc__arena_count(word_at(v, entry - 1));
-	return unlist(v, *ret_page, *ret_n) ? 0 : -EBADMSG;
-}
-
 static int scribbled(const struct mproc__arena_view *v)
 {
-	set_stale(v, 1);
+	mproc__arena_set_stale(v, 1);
 	return mproc__fail(-EBADMSG, "arena: its lists were scribbled over under its lock");
 }
 
-/* find(), after mending what is broken. */
+/* Rebuild if something is known to be missing. */
+static int settle(const struct mproc__arena_view *v)
+{
+	_Atomic(uint32_t) *dropped = &v->at->arena->dropped;
+
+	/* The note goes first: a run that is dropped while we look leaves another one. */
+	if (atomic_load_explicit(dropped, memory_order_relaxed) &&
+	    atomic_exchange_explicit(dropped, 0, memory_order_acq_rel))
+		mproc__arena_set_stale(v, 1);
+	return mproc__arena_is_stale(v) ? mproc__arena_runs_rebuild(v) : 0;
+}
+
+/* A free run of @n pages or more, off its list, after mending what is broken. */
 static int take(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page, uint32_t *ret_n)
 {
-	int r = mproc__arena_runs_settle(v);
+	int r = settle(v);
 
 	if (r == 0)
-		r = find(v, n, ret_page, ret_n);
-	if (r == -EBADMSG && !is_stale(v)) {
-		set_stale(v, 1);
+		r = mproc__arena_bins_take(v, n, ret_page, ret_n);
+	if (r == -EBADMSG && !mproc__arena_is_stale(v)) {
+		mproc__arena_set_stale(v, 1);
 		r = mproc__arena_runs_rebuild(v);
 		if (r == 0)
-			r = find(v, n, ret_page, ret_n);
+			r = mproc__arena_bins_take(v, n, ret_page, ret_n);
 		if (r == -EBADMSG)
 			r = scribbled(v);
 	}
@@ -301,13 +122,14 @@ static void cut(const struct mproc__arena_view *v, uint32_t page, uint32_t len, 
 		uint64_t word, uint64_t link)
 {
 	if (len > n)
-		set_word(v, page + n, mproc__arena_counted(MPROC__ARENA_FREE, len - n));
+		mproc__arena_set_word(v, page + n,
+				      mproc__arena_counted(MPROC__ARENA_FREE, len - n));
 	mark_parts(v, page, n);
-	set_link(v, page, link);
+	mproc__arena_set_link(v, page, link);
 	atomic_store_explicit(&v->at->pages[page].owners, 0, memory_order_relaxed);
-	set_word(v, page, word);
+	mproc__arena_set_word(v, page, word);
 	if (len > n)
-		list(v, page + n, len - n);
+		mproc__arena_bins_add(v, page + n, len - n);
 }
 
 int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint32_t *ret_page)
@@ -333,17 +155,17 @@ void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, ui
 	uint64_t before;
 
 	/* What stands around us may be left from a kill: the rebuilding joins as well. */
-	if (is_stale(v))
+	if (mproc__arena_is_stale(v))
 		goto commit;
 	if (next < v->at->n_pages && mproc__arena_run_at(v, next, &run) &&
 	    run.state == MPROC__ARENA_FREE) {
-		if (!unlist(v, next, run.n_pages)) {
-			set_stale(v, 1);
+		if (!mproc__arena_bins_remove(v, next, run.n_pages)) {
+			mproc__arena_set_stale(v, 1);
 			goto commit;
 		}
 		n += run.n_pages;
 	}
-	before = page ? word_at(v, page - 1) : 0;
+	before = page ? mproc__arena_word_at(v, page - 1) : 0;
 	if (mproc__arena_state(before) == MPROC__ARENA_FREE && mproc__arena_count(before) == 1)
 		first = page - 1;
 	else if (mproc__arena_state(before) == MPROC__ARENA_TAIL &&
@@ -352,8 +174,8 @@ void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, ui
 	/* A TAIL is believed if the first page that it names reaches exactly to us. */
 	if (first != page && mproc__arena_run_at(v, first, &run) &&
 	    run.state == MPROC__ARENA_FREE && run.n_pages == page - first) {
-		if (!unlist(v, first, run.n_pages)) {
-			set_stale(v, 1);
+		if (!mproc__arena_bins_remove(v, first, run.n_pages)) {
+			mproc__arena_set_stale(v, 1);
 			n = next - page;
 			first = page;
 			goto commit;
@@ -363,14 +185,31 @@ void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, ui
 		first = page;
 	}
 commit:
-	set_word(v, first, mproc__arena_counted(MPROC__ARENA_FREE, n));
-	if (is_stale(v))
+	mproc__arena_set_word(v, first, mproc__arena_counted(MPROC__ARENA_FREE, n));
+	if (mproc__arena_is_stale(v))
 		return;
 	if (first != page)
-		set_word(v, page, 0);
+		mproc__arena_set_word(v, page, 0);
 	if (first + n != next)
-		set_word(v, next, 0);
-	list(v, first, n);
+		mproc__arena_set_word(v, next, 0);
+	mproc__arena_bins_add(v, first, n);
+}
+
+void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
+			    int64_t deadline)
+{
+	struct mproc__arena_run run;
+
+	if (!v->me || lock(v, deadline) < 0) {
+		/* Release: who takes the note finds the run. */
+		atomic_store_explicit(&v->at->arena->dropped, 1, memory_order_release);
+		return;
+	}
+	/* It may have been found before us, by one who rebuilt. */
+	if (mproc__arena_run_at(v, page, &run) && run.state == MPROC__ARENA_DROPPED &&
+	    run.generation == generation)
+		mproc__arena_runs_free(v, page, run.n_pages);
+	mproc__arena_runs_unlock(v);
 }
 
 /*
@@ -412,9 +251,9 @@ static int table_find(const struct mproc__arena_view *v, uint32_t n, uint64_t *r
 	if (r < 0)
 		return r;
 	page = atomic_load_explicit(&v->at->arena->tables, memory_order_relaxed) - 1;
-	if (page >= v->at->n_pages || word_at(v, page) != MPROC__ARENA_TABLES_PAGE)
+	if (page >= v->at->n_pages || mproc__arena_word_at(v, page) != MPROC__ARENA_TABLES_PAGE)
 		return -EBADMSG;
-	free = ~tables_used(link_at(v, page)) & TABLES_ALL;
+	free = ~tables_used(mproc__arena_link_at(v, page)) & TABLES_ALL;
 	if (!free)
 		return -EBADMSG;
 	*ret_ref = mproc__arena_table_ref(page, (uint32_t)__builtin_ctzll(free));
@@ -427,21 +266,22 @@ static bool table_mark(const struct mproc__arena_view *v, uint64_t ref)
 	uint64_t bit = UINT64_C(1) << (56 + (ref & 7));
 	uint32_t page = (uint32_t)(ref >> 3);
 
-	if (word_at(v, page) != MPROC__ARENA_TABLES_PAGE || link_at(v, page) & bit)
+	if (mproc__arena_word_at(v, page) != MPROC__ARENA_TABLES_PAGE ||
+	    mproc__arena_link_at(v, page) & bit)
 		return false;
-	set_link(v, page, link_at(v, page) | bit);
+	mproc__arena_set_link(v, page, mproc__arena_link_at(v, page) | bit);
 	return true;
 }
 
 /* A table for a slab of @n pages, which then surely can be had unless this fails. */
 static int table_take(const struct mproc__arena_view *v, uint32_t n, uint64_t *ret_ref)
 {
-	int r = mproc__arena_runs_settle(v);
+	int r = settle(v);
 
 	if (r == 0)
 		r = table_find(v, n, ret_ref);
-	if (r == -EBADMSG && !is_stale(v)) {
-		set_stale(v, 1);
+	if (r == -EBADMSG && !mproc__arena_is_stale(v)) {
+		mproc__arena_set_stale(v, 1);
 		r = mproc__arena_runs_rebuild(v);
 		if (r == 0)
 			r = table_find(v, n, ret_ref);
@@ -466,7 +306,7 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 	if (r < 0)
 		return r;
 	/* Where the lists had to be mended meanwhile an unused table may be gone. */
-	if (word_at(v, (uint32_t)(ref >> 3)) != MPROC__ARENA_TABLES_PAGE)
+	if (mproc__arena_word_at(v, (uint32_t)(ref >> 3)) != MPROC__ARENA_TABLES_PAGE)
 		return scribbled(v);
 	table = mproc__arena_table_at(v, mproc__arena_table_off(ref, v->at->n_pages));
 	/* Each allocation of a block adds one; the next slab to use the table begins above. */
@@ -480,7 +320,7 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 	atomic_store_explicit(&sh->current[class], page + 1, memory_order_relaxed);
 	cut(v, page, len, n, mproc__arena_slab_word(birth(v), shard + 1, class), ref);
 	table_mark(v, ref);
-	link = link_at(v, (uint32_t)(ref >> 3));
+	link = mproc__arena_link_at(v, (uint32_t)(ref >> 3));
 	if (tables_used(link) == TABLES_ALL)
 		atomic_store_explicit(&v->at->arena->tables, (uint32_t)(link & TABLES_NEXT),
 				      memory_order_relaxed);
@@ -489,7 +329,7 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 
 void mproc__arena_runs_distrust(const struct mproc__arena_view *v)
 {
-	set_stale(v, 1);
+	mproc__arena_set_stale(v, 1);
 }
 
 static int broken(uint32_t page)
@@ -507,17 +347,18 @@ static int check_runs(const struct mproc__arena_view *v)
 		if (!mproc__arena_run_at(v, page, &run))
 			return broken(page);
 		if (run.state == MPROC__ARENA_TABLES_PAGE)
-			set_link(v, page, 0);
+			mproc__arena_set_link(v, page, 0);
 	}
 	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
 		if (!mproc__arena_run_at(v, page, &run))
 			return broken(page);
 		if (run.state != MPROC__ARENA_SLAB)
 			continue;
-		if (!table_mark(v, link_at(v, page)))
+		if (!table_mark(v, mproc__arena_link_at(v, page)))
 			return broken(page);
 		if (run.shard == MPROC__ARENA_SHARD_CLOSING)
-			mproc__arena_slab_abandon(v, page, run.class, word_at(v, page));
+			mproc__arena_slab_abandon(v, page, run.class,
+						  mproc__arena_word_at(v, page));
 	}
 	return 0;
 }
@@ -525,8 +366,9 @@ static int check_runs(const struct mproc__arena_view *v)
 static bool is_free(const struct mproc__arena_view *v, uint32_t page,
 		    const struct mproc__arena_run *run)
 {
-	return run->state == MPROC__ARENA_FREE ||
-	       (run->state == MPROC__ARENA_TABLES_PAGE && !tables_used(link_at(v, page)));
+	return run->state == MPROC__ARENA_FREE || run->state == MPROC__ARENA_DROPPED ||
+	       (run->state == MPROC__ARENA_TABLES_PAGE &&
+		!tables_used(mproc__arena_link_at(v, page)));
 }
 
 /* The free run at @page and all that follows it without a gap. Return: its pages. */
@@ -537,7 +379,7 @@ static uint32_t join(const struct mproc__arena_view *v, uint32_t page, uint32_t 
 	while (page + n < v->at->n_pages && mproc__arena_run_at(v, page + n, &run) &&
 	       is_free(v, page + n, &run))
 		n += run.n_pages;
-	set_word(v, page, mproc__arena_counted(MPROC__ARENA_FREE, n));
+	mproc__arena_set_word(v, page, mproc__arena_counted(MPROC__ARENA_FREE, n));
 	for (uint32_t i = 1; i < n; i++)
 		atomic_store_explicit(&v->at->pages[page + i].word, 0, memory_order_relaxed);
 	return n;
@@ -549,12 +391,11 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 	uint32_t n;
 	int r;
 
-	set_stale(v, 1);
+	mproc__arena_set_stale(v, 1);
 	r = check_runs(v);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < MPROC__ARENA_BINS; i++)
-		bin_set(v, i, 0);
+	mproc__arena_bins_clear(v);
 	atomic_store_explicit(&v->at->arena->tables, 0, memory_order_relaxed);
 	for (uint32_t page = 0; page < v->at->n_pages; page += n) {
 		if (!mproc__arena_run_at(v, page, &run))
@@ -562,24 +403,20 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 		n = run.n_pages;
 		if (is_free(v, page, &run)) {
 			n = join(v, page, n);
-			list(v, page, n);
+			mproc__arena_bins_add(v, page, n);
 			continue;
 		}
 		mark_parts(v, page, n);
 		if (run.state == MPROC__ARENA_TABLES_PAGE &&
-		    tables_used(link_at(v, page)) != TABLES_ALL) {
-			set_link(v, page,
-				 link_at(v, page) | atomic_load_explicit(&v->at->arena->tables,
-									 memory_order_relaxed));
+		    tables_used(mproc__arena_link_at(v, page)) != TABLES_ALL) {
+			mproc__arena_set_link(v, page,
+					      mproc__arena_link_at(v, page) |
+						      atomic_load_explicit(&v->at->arena->tables,
+									   memory_order_relaxed));
 			atomic_store_explicit(&v->at->arena->tables, page + 1,
 					      memory_order_relaxed);
 		}
 	}
-	set_stale(v, 0);
+	mproc__arena_set_stale(v, 0);
 	return 0;
-}
-
-int mproc__arena_runs_settle(const struct mproc__arena_view *v)
-{
-	return is_stale(v) ? mproc__arena_runs_rebuild(v) : 0;
 }

@@ -44,8 +44,6 @@
 #include "ipc/clock.h"
 #include "shm/arena_inside.h"
 
-#define NEIGHBOUR_MS 10 /* how long one who takes from other shards waits for each */
-
 struct map {
 	_Atomic(uint64_t) *words; /* a bit for each page */
 	_Atomic(uint64_t) *sums;  /* a bit for each of those words */
@@ -193,6 +191,8 @@ static bool claim(const struct mproc__arena_view *v, uint32_t shard, uint32_t cl
 			memory_order_seq_cst, memory_order_relaxed);
 	if (!ok)
 		atomic_store_explicit(&sh->current[class], 0, memory_order_relaxed);
+	/* Who freed a block and still saw the slab without a shard: we shall see the block. */
+	atomic_thread_fence(memory_order_seq_cst);
 	map_clear(&map, page);
 	/* Given up by another between our look and the clearing: the bit was his. */
 	word = atomic_load_explicit(&v->at->pages[page].word, memory_order_seq_cst);
@@ -260,22 +260,22 @@ static void mend(const struct mproc__arena_view *v, uint32_t shard)
 {
 	struct mproc__arena_shard *sh = &v->at->arena->shards[shard];
 
-	for (uint32_t class = 0; class < MPROC__ARENA_CLASSES; class ++) {
-		uint32_t entry = atomic_load_explicit(&sh->current[class], memory_order_relaxed);
-		struct map map = map_of(v, class);
+	for (uint32_t c = 0; c < MPROC__ARENA_CLASSES; c++) {
+		uint32_t entry = atomic_load_explicit(&sh->current[c], memory_order_relaxed);
+		struct map map = map_of(v, c);
 		struct mproc__arena_run run;
 
-		atomic_store_explicit(&sh->free[class], 0, memory_order_relaxed);
+		atomic_store_explicit(&sh->free[c], 0, memory_order_relaxed);
 		if (!entry)
 			continue;
-		if (slab_at(v, entry - 1, class, &run)) {
+		if (slab_at(v, entry - 1, c, &run)) {
 			if (run.shard == shard + 1)
 				continue;
 			/* Given up half-way, or not yet claimed: its bit may be missing. */
 			if (run.shard == MPROC__ARENA_SHARD_NONE)
 				map_set(&map, entry - 1);
 		}
-		atomic_store_explicit(&sh->current[class], 0, memory_order_relaxed);
+		atomic_store_explicit(&sh->current[c], 0, memory_order_relaxed);
 	}
 }
 
@@ -358,14 +358,14 @@ static int scrape(const struct mproc__arena_view *v, uint32_t class, uint64_t *r
 {
 	int r;
 
-	for (; class < MPROC__ARENA_CLASSES; class ++) {
+	for (uint32_t c = class; c < MPROC__ARENA_CLASSES; c++) {
 		for (uint32_t shard = 0; shard < v->at->n_shards; shard++) {
-			r = shard_lock(v, shard, mproc_after_ms(NEIGHBOUR_MS));
+			r = shard_lock(v, shard, mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS));
 			if (r == -ETIMEDOUT)
 				continue;
 			if (r < 0)
 				return r;
-			r = find(v, shard, class, false, ret_rel);
+			r = find(v, shard, c, false, ret_rel);
 			shard_unlock(v, shard);
 			if (r != -ENOSPC)
 				return r;
@@ -413,10 +413,10 @@ int mproc__arena_gather(const struct mproc__arena_view *v)
 
 	for (uint32_t shard = 0; shard < v->at->n_shards; shard++) {
 		/* What a stopped neighbour keeps stays his. */
-		if (shard_lock(v, shard, mproc_after_ms(NEIGHBOUR_MS)) < 0)
+		if (shard_lock(v, shard, mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS)) < 0)
 			continue;
-		for (uint32_t class = 0; class < MPROC__ARENA_CLASSES; class ++)
-			let_go(v, shard, class);
+		for (uint32_t c = 0; c < MPROC__ARENA_CLASSES; c++)
+			let_go(v, shard, c);
 		shard_unlock(v, shard);
 	}
 	r = mproc__arena_runs_lock(v);

@@ -48,7 +48,7 @@ hold lives
 alive=$pid
 hold stopped
 stopped=$pid
-kill -STOP "$stopped"
+signal "$stopped" STOP
 hold half
 half=$pid
 hold half open

@@ -43,7 +43,7 @@ waits()
 	grep -q '"waits_on": {' "$tmp/out"
 }
 wait_until waits
-kill -STOP "$second"
+signal "$second" STOP
 run info jobs
 expect 0 'info by name'
 expect_line '^segment jobs$' 'the name'
@@ -121,7 +121,7 @@ cp "$MPROC_DIR/mproc.two" "$tmp/two"
 bash -c 'exec 7<"$1" 8<"$2"; echo ready; read -r _' - "$MPROC_DIR/mproc.two" "$MPROC_DIR/mproc.jobs" \
 	<"$tmp/stdin" 9>&- >"$tmp/both" &
 both=$!
-holders="$holders $both"
+holders[$both]=1
 both_open()
 {
 	grep -q ready "$tmp/both"
@@ -145,7 +145,7 @@ expect_line 'unknown' 'a participant of a copy'
 end "$pid" KILL
 
 # Killed, and dumped: what is left can be looked at, and tells who left it.
-kill -CONT "$second"
+signal "$second" CONT
 end "$second" KILL
 run info --json jobs
 expect_json "one(j['participants'], pid=$second)['state'] == 'dead'" \
@@ -183,13 +183,13 @@ if [ -x "$hashtree" ]; then
 	truncate -s 100G "$tmp/tree/long"
 	MPROC_CPU_COUNT=2 "$hashtree" "$tmp/tree" 9>&- >/dev/null 2>&1 &
 	parent=$!
-	holders="$holders $parent"
+	holders[$parent]=1
 	wait_until pool_says "$pool['done'] == 3 and $pool['running'] == 1"
 	busy=$(python3 -c 'import json, sys
 j = json.load(open(sys.argv[1]))
 pool = [o for o in j["objects"] if o["kind"] == "pool"][0]["pool"]
 print([w for w in pool["workers"] if w["state"] == "running"][0]["pid"])' "$tmp/out")
-	kill -STOP "$busy"
+	signal "$busy" STOP
 	run info "$parent"
 	expect 0 'info of a pool'
 	expect_line '^pool ' 'a pool'

@@ -39,7 +39,7 @@ hold -
 anonymous=$pid
 hold jobs open
 second=$pid
-kill -STOP "$named"
+signal "$named" STOP
 run ls
 expect 0 'ls'
 expect_line "^jobs +[0-9a-f]{8} +1 MiB +4 MiB .* 2 +2 +4 +[a-z0-9]+ +[0-9]+ s +live +holder:$named$" \
@@ -79,7 +79,7 @@ print(json.dumps([s for s in j["segments"] if s["name"] == "jobs" and s["linked"
 before=$(only_jobs)
 run ls --json
 [ "$before" = "$(only_jobs)" ] || complain 'a second look differs'
-kill -CONT "$named"
+signal "$named" CONT
 
 # Of another directory only what a process has open is seen, and told apart.
 other=$(mktemp -d "$MPROC_DIR/other.XXXX")

@@ -207,6 +207,16 @@ static void owner_of_runs_dead(void)
 	t_sweep_helper(take_lock_of_runs, NULL);
 }
 
+static void hold_lock_of_runs(void *arg)
+{
+	struct mproc__arena_view v = mproc__arena_view(&a.segment, t_arena_me(&a));
+
+	take_lock_of_runs(arg);
+	t_sweep_rest();
+	mproc__arena_runs_unlock(&v);
+	t_sweep_rest();
+}
+
 static void take_lock_of_shard(void *arg)
 {
 	struct mproc__self *me = t_arena_me(&a);
@@ -245,6 +255,19 @@ static void large_published(void)
 	keep(PAGE);
 	keep_mine(3 * PAGE);
 	keep(PAGE);
+}
+
+static void large_and_owner_of_runs_dead(void)
+{
+	large_published();
+	t_sweep_helper(take_lock_of_runs, NULL);
+}
+
+/* Who frees does not wait for long; what is left undone others do. */
+static void large_and_owner_of_runs_at_rest(void)
+{
+	large_published();
+	t_sweep_helper(hold_lock_of_runs, NULL);
 }
 
 /* The last of three neighbours to be freed. */
@@ -423,6 +446,7 @@ static void refused(const struct t_sweep_seen *seen)
 
 static void freed(const struct t_sweep_seen *seen)
 {
+	t_sweep_rouse();
 	t_sweep_check(!seen->returned || (seen->result == 0 && !len_of(*mine)));
 	sound(seen);
 }
@@ -519,6 +543,9 @@ static const struct t_sweep_case cases[] = {
 	OTHER("free small", "nobody's slab", small_in_full_slab, free_mine, freed),
 	OTHER("free large", "published", large_published, free_mine, freed),
 	OTHER("free large", "between holes", large_between_holes, free_mine, freed),
+	OTHER("free large", "owner of runs dead", large_and_owner_of_runs_dead, free_mine, freed),
+	OTHER("free large", "owner of runs at rest", large_and_owner_of_runs_at_rest, free_mine,
+	      freed),
 
 	WITH("publish small", "private", slab_with_room, arrive_with_small, publish_mine,
 	     published),

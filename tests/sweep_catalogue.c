@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <mproc/error.h>
@@ -28,8 +29,8 @@ static mproc_segment *segment;
 /* What remove() is about. */
 static struct mproc__object object;
 
-/* Of "x", in the middle of it. */
-static pid_t builder;
+/* Of "x", in the middle of it. A descriptor: his number may be another's by now. */
+static int builder = -1;
 
 static int mark(void *mem, void *arg)
 {
@@ -102,7 +103,8 @@ static void begin_and_rest(void *arg)
 static void begun(void)
 {
 	fresh();
-	builder = t_sweep_helper(begin_and_rest, NULL);
+	builder = pidfd_open(t_sweep_helper(begin_and_rest, NULL), 0);
+	t_sweep_check(builder >= 0);
 }
 
 /* Make @n objects beside "x". */
@@ -176,7 +178,7 @@ static bool is_being_built_by_the_living(void)
 static void attach_and_kill_the_builder(void)
 {
 	attach();
-	kill(builder, SIGKILL);
+	pidfd_send_signal(builder, SIGKILL, NULL, 0);
 	while (is_being_built_by_the_living())
 		usleep(100);
 }

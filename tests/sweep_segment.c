@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,7 +48,7 @@
 
 /* Of the segment that setup() has made, if any; read-only. */
 static const char *image;
-static pid_t owner;
+static int owner = -1; /* a descriptor: who recovers must not kill who has his number now */
 
 /* The victim's own handle, opened by arrive(). */
 static mproc_segment *mine;
@@ -125,19 +126,20 @@ static void watch(void)
 
 static void left_by_the_dead(void)
 {
-	owner = t_sweep_helper(make_and_die, NULL);
+	t_sweep_helper(make_and_die, NULL);
 	watch();
 }
 
 static void lived_in(void)
 {
-	owner = t_sweep_helper(make_and_rest, NULL);
+	owner = pidfd_open(t_sweep_helper(make_and_rest, NULL), 0);
+	t_sweep_check(owner >= 0);
 	watch();
 }
 
 static void persistent(void)
 {
-	owner = t_sweep_helper(keep_and_die, NULL);
+	t_sweep_helper(keep_and_die, NULL);
 	watch();
 }
 
@@ -208,7 +210,7 @@ static void attach_as_last(void)
 {
 	attach_as_second();
 	/* The owner is a child of the world; its slot is free some time after the signal. */
-	if (mine && kill(owner, SIGKILL) == 0)
+	if (mine && pidfd_send_signal(owner, SIGKILL, NULL, 0) == 0)
 		while (mproc__others_attached(mine->range) > 0)
 			usleep(100);
 }

@@ -24,6 +24,7 @@
 #include <mproc/error.h>
 
 #include "ipc/participant.h"
+#include "shm/arena_inside.h"
 #include "tests/support/arena.h"
 #include "tests/support/child.h"
 
@@ -425,6 +426,52 @@ static void stopped_process_keeps_what_is_private_to_it(void **state)
 	assert_all_free();
 }
 
+static void lock_runs_and_stay(void *arg)
+{
+	struct mproc__arena_view v = mproc__arena_view(&a.segment, t_arena_me(&a));
+
+	(void)arg;
+	t_check(mproc__arena_runs_lock(&v) == 0);
+	atomic_store(&told->ready, 1);
+	for (;;)
+		pause();
+}
+
+static void nobody_waits_for_a_stopped_process_to_free(void **state)
+{
+	uint64_t mine, off;
+	pid_t pid, dead;
+
+	(void)state;
+	assert_int_equal(alloc(9000, &mine), 0);
+	pid = t_spawn(lock_runs_and_stay, NULL);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(release(mine), 0);
+	assert_int_equal(used(), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_int_equal(alloc(BYTES, &off), 0);
+	assert_int_equal(release(off), 0);
+
+	/* Nor does a reaper. */
+	atomic_store(&told->ready, 0);
+	dead = t_spawn(take_some_and_stay, NULL);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	atomic_store(&told->ready, 0);
+	pid = t_spawn(lock_runs_and_stay, NULL);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(kill(dead, SIGKILL), 0);
+	assert_int_equal(t_reap(dead), SIGKILL);
+	assert_int_equal(used(), 128 + 3 * PAGE);
+	assert_int_equal(mproc__reap_all(a.range.range), 1);
+	assert_int_equal(used(), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_all_free();
+}
+
 static void of_two_who_adopt_a_block_one_gets_it(void **state)
 {
 	struct mproc__identity *other, *was;
@@ -518,6 +565,7 @@ int main(void)
 		TEST(what_was_private_dies_with_its_process_and_the_rest_stays),
 		TEST(dead_are_reaped_before_there_is_no_room),
 		TEST(stopped_process_keeps_what_is_private_to_it),
+		TEST(nobody_waits_for_a_stopped_process_to_free),
 		TEST(of_two_who_adopt_a_block_one_gets_it),
 		TEST(block_passes_to_whoever_a_commit_names),
 		TEST(arena_of_one_page_and_of_none),

@@ -259,6 +259,32 @@ static void ended_thread_wakes_who_sleeps_for_its_mutex(void **state)
 	assert_int_equal(t_reap(pid), 0);
 }
 
+static bool all_sleep(void *arg)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < range.range->n_threads; i++)
+		n += atomic_load(&range.range->threads[i].waits_on) != 0;
+	return n == (uint64_t)(uintptr_t)arg;
+}
+
+/* One release wakes one; that one's release wakes the next, and so on. */
+static void release_goes_through_all_who_sleep(void **state)
+{
+	pid_t pids[3];
+
+	(void)state;
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER), 0);
+	for (size_t i = 0; i < 3; i++)
+		pids[i] = t_spawn(wait_for_mutex, shared);
+	assert_true(t_wait_until(all_sleep, (void *)3, mproc_after_ms(5000)));
+	usleep(20000);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(t_reap(pids[i]), 0);
+	assert_int_equal(range.range->reg->heals, 0);
+}
+
 static void lost_wake_up_is_healed_and_counted(void **state)
 {
 	_Atomic(uint64_t) *word = (_Atomic(uint64_t) *)&shared->mutex;
@@ -381,6 +407,7 @@ int main(void)
 		TEST(forked_child_does_not_own_what_its_parent_locked),
 		TEST(holds_are_noted_in_any_order),
 		TEST(ended_thread_wakes_who_sleeps_for_its_mutex),
+		TEST(release_goes_through_all_who_sleep),
 		TEST(lost_wake_up_is_healed_and_counted),
 		TEST(process_without_membarrier_is_woken_all_the_same),
 		TEST(processes_exclude_each_other_and_nothing_heals),

@@ -38,10 +38,10 @@
 
 #define PYTHON "/usr/bin/python3"
 
+#ifdef HAVE_LIBCBOR
+
 /* No field at all: whatever a message holds is skipped. */
 static const struct mproc_pack_type none_type = { "none", NULL, 0, 1, 1, 0 };
-
-#ifdef HAVE_LIBCBOR
 
 /* What libcbor has told about one head. */
 struct head {

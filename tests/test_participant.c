@@ -128,6 +128,70 @@ static void death_is_proven_by_the_kernel_alone(void **state)
 	assert_int_equal(t_reap(pid), SIGKILL);
 }
 
+static void have_a_child_and_wait(void *arg)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		/* It never makes a call, and outlives its parent. */
+		atomic_store(&shared->words[0], (uint64_t)getpid());
+		for (;;)
+			pause();
+	}
+	show_word(arg);
+}
+
+static void attach_fork_and_wait(void *arg)
+{
+	t_check(mproc__self(shared, "test"));
+	have_a_child_and_wait(arg);
+}
+
+static void living_child_does_not_hide_its_parents_death(void **state)
+{
+	pid_t pid = t_spawn(attach_fork_and_wait, NULL);
+	uint64_t word;
+
+	(void)state;
+	assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
+	while (!atomic_load(&shared->words[0]))
+		usleep(1000);
+	word = atomic_load(&shared->word);
+	kill(pid, SIGKILL);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_true(mproc__dead(range.range, word));
+	kill((pid_t)shared->words[0], SIGKILL);
+}
+
+static void leave_and_wait(void *arg)
+{
+	struct mproc__range *r = range.range;
+
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT) == 0);
+	mproc__fork_lock();
+	mproc__range_remove(r);
+	mproc__fork_unlock();
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT) == -ENOTCONN);
+	atomic_store(&shared->ready, 1);
+	for (;;)
+		pause();
+}
+
+static void who_leaves_gives_everything_back_at_once(void **state)
+{
+	pid_t pid = t_spawn(leave_and_wait, NULL);
+
+	(void)state;
+	assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
+	/* Its slot is free and unlocked though it lives; its mutex passes on. */
+	assert_null(t_range_fault(&range, 1, mproc_after_ms(0)));
+	assert_int_equal(range.range->reg->deaths, 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	kill(pid, SIGKILL);
+	assert_int_equal(t_reap(pid), SIGKILL);
+}
+
 static void impossible_owner_words_name_the_dead(void **state)
 {
 	(void)state;
@@ -442,6 +506,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(death_is_proven_by_the_kernel_alone),
+		TEST(living_child_does_not_hide_its_parents_death),
+		TEST(who_leaves_gives_everything_back_at_once),
 		TEST(impossible_owner_words_name_the_dead),
 		TEST(recycled_descriptor_is_not_believed),
 		TEST(closefrom_disturbs_nobody),

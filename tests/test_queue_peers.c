@@ -507,8 +507,6 @@ static void threads_get_each_message_once_and_in_order(void **state)
 
 static void watch_numbers(void *arg)
 {
-	uint64_t n_full = 0;
-
 	(void)arg;
 	atomic_store(&tally->ready, 1);
 	while (!mproc_queue_is_shutdown(q)) {
@@ -517,7 +515,7 @@ static void watch_numbers(void *arg)
 		mproc_queue_stats(q, &stats, sizeof(stats));
 		t_check(stats.n_messages <= 4);
 		t_check(stats.n_puts - stats.n_gets == stats.n_messages);
-		n_full += mproc_queue_is_full(q);
+		(void)mproc_queue_is_full(q);
 	}
 }
 

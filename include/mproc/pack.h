@@ -179,7 +179,7 @@ struct mproc_pack_arena {
 /* struct mproc_pack_arena arena = MPROC_PACK_ARENA(buf, sizeof(buf)); or (NULL, 0). */
 #define MPROC_PACK_ARENA(buf, cap) \
 	{ \
-		(unsigned char *)(buf), (unsigned char *)(buf) + (cap), NULL \
+		(unsigned char *)(buf), (unsigned char *)((uintptr_t)(buf) + (cap)), NULL \
 	}
 
 /**

@@ -16,7 +16,8 @@ holder=$1/tests/holder
 tmp=$(mktemp -d) || exit 1
 MPROC_DIR=$(mktemp -d /dev/shm/mproc-cli.XXXXXX) || exit 1
 export MPROC_DIR
-holders=''
+# Numbers of programs that were started and have not been waited for: still ours.
+declare -A holders=()
 n_holders=0
 bad=0
 
@@ -24,10 +25,10 @@ cleanup()
 {
 	local status=$? pid
 
-	for pid in $holders; do
+	for pid in "${!holders[@]}"; do
 		kill -9 "$pid" 2>/dev/null
+		wait "$pid" 2>/dev/null
 	done
-	wait $holders 2>/dev/null
 	rm -rf "${tmp:?}" "${MPROC_DIR:?}"
 	exit $status
 }
@@ -78,15 +79,25 @@ hold()
 		exec "$holder" "$@" <"$tmp/stdin" 9>&- >"$tmp/holder.$n_holders"
 	) &
 	pid=$!
-	holders="$holders $pid"
+	holders[$pid]=1
 	wait_until has_begun "$pid" "$tmp/holder.$n_holders"
+}
+
+# signal PID SIGNAL: to one process. What is no number of one would mean a group, or all.
+signal()
+{
+	case $1 in
+	'' | *[!0-9]* | 0 | 1) echo "line ${BASH_LINENO[0]}: '$1' is no process to be killed"; exit 1 ;;
+	esac
+	kill -"$2" "$1"
 }
 
 # end PID SIGNAL: and wait until it is gone.
 end()
 {
-	kill -"$2" "$1"
+	signal "$1" "$2"
 	wait "$1" 2>/dev/null
+	unset "holders[$1]"
 }
 
 # run ARGUMENT...: shmtool; output in out, messages in err, exit status in $status.

@@ -83,6 +83,11 @@ hold()
 	wait_until has_begun "$pid" "$tmp/holder.$n_holders"
 }
 
+is_stopped() # PID
+{
+	grep -q '^State:[[:space:]]*T' "/proc/$1/status"
+}
+
 # signal PID SIGNAL: to one process. What is no number of one would mean a group, or all.
 signal()
 {
@@ -90,6 +95,8 @@ signal()
 	'' | *[!0-9]* | 0 | 1) echo "line ${BASH_LINENO[0]}: '$1' is no process to be killed"; exit 1 ;;
 	esac
 	kill -"$2" "$1"
+	# A process stops when its CPU hears of it, which may be after kill(2) has returned.
+	[ "$2" != STOP ] || wait_until is_stopped "$1"
 }
 
 # end PID SIGNAL: and wait until it is gone.

@@ -43,8 +43,9 @@ struct mproc__self {
 	uint64_t word;        /* owner word without flags */
 	struct mproc__thread *rec;
 	struct mproc__range *range;
-	uint32_t proc;    /* slot of the process */
-	uint32_t n_holds; /* notes in the record's holds[], which are kept dense */
+	uint32_t proc;        /* slot of the process */
+	uint32_t n_holds;     /* notes in the record's holds[], which are kept dense */
+	uint32_t holds_quick; /* notes that fast paths may make; 0: all locking is watched */
 	uint32_t n_acts;
 	uint32_t fence; /* this process cannot be reached by membarrier(2) */
 	uint32_t polls; /* budget of the last waits, adapted */

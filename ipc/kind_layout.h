@@ -22,12 +22,22 @@ enum mproc__kind_id {
 	MPROC__KIND_QUEUE = 7,
 	MPROC__KIND_POOL = 8,
 	MPROC__KIND_BLOCK = 9, /* memory of the user's own */
+	MPROC__KIND_RMUTEX = 10,
+	MPROC__KIND_SEMAPHORE = 11,
+	MPROC__KIND_CONDITION = 12,
+	MPROC__KIND_BARRIER = 13,
+	MPROC__KIND_RWLOCK = 14,
+	MPROC__KIND_ONCE = 15,
+	MPROC__KIND_LATCH = 16,
 };
 
 static inline const char *mproc__kind_name(uint32_t id)
 {
-	static const char *const names[] = { "none",  "mutex", "event", "catalogue", "arena",
-					     "value", "array", "queue", "pool",      "block" };
+	static const char *const names[] = { "none",      "mutex",   "event",  "catalogue",
+					     "arena",     "value",   "array",  "queue",
+					     "pool",      "block",   "rmutex", "semaphore",
+					     "condition", "barrier", "rwlock", "once",
+					     "latch" };
 
 	return id < sizeof(names) / sizeof(names[0]) ? names[id] : NULL;
 }

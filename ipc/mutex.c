@@ -22,6 +22,7 @@
 
 #include "ipc/clock.h"
 #include "ipc/error.h"
+#include "ipc/holds.h"
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
 #include "ipc/participant.h"
@@ -51,42 +52,6 @@ static int enter(mproc_mutex *mutex, const char *what, struct mproc__self **ret)
 static inline uint64_t what_of(const struct mproc__self *me, const mproc_mutex *mutex)
 {
 	return mproc__what(MPROC__KIND_MUTEX, mproc__self_off(me, mutex));
-}
-
-static void hold_add(struct mproc__self *me, uint64_t what)
-{
-	if (me->n_holds < MPROC__HOLDS)
-		atomic_store_explicit(&me->rec->holds[me->n_holds++], what, memory_order_relaxed);
-	else
-		atomic_store_explicit(&me->rec->n_lost,
-				      atomic_load_explicit(&me->rec->n_lost, memory_order_relaxed) +
-					      1,
-				      memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
-static void hold_remove(struct mproc__self *me, uint64_t what)
-{
-	_Atomic(uint64_t) *holds = me->rec->holds;
-	uint32_t i = me->n_holds;
-
-	atomic_signal_fence(memory_order_seq_cst);
-	while (i-- > 0)
-		if (atomic_load_explicit(&holds[i], memory_order_relaxed) == what)
-			break;
-	if (i == UINT32_MAX) {
-		atomic_store_explicit(&me->rec->n_lost,
-				      atomic_load_explicit(&me->rec->n_lost, memory_order_relaxed) -
-					      1,
-				      memory_order_relaxed);
-		return;
-	}
-	/* Released out of order: the last note takes the free place. */
-	me->n_holds--;
-	atomic_store_explicit(&holds[i],
-			      atomic_load_explicit(&holds[me->n_holds], memory_order_relaxed),
-			      memory_order_relaxed);
-	atomic_store_explicit(&holds[me->n_holds], 0, memory_order_relaxed);
 }
 
 int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
@@ -125,10 +90,10 @@ static __attribute__((__noinline__)) int lock_long(mproc_mutex *mutex, int64_t d
 	if (deadline < 0)
 		return mproc__deadline_check("mutex lock", deadline);
 	what = what_of(me, mutex);
-	hold_add(me, what);
+	mproc__hold_add(me, what);
 	r = mproc__lock_take(lock, me, what, deadline);
 	if (r < 0) {
-		hold_remove(me, what);
+		mproc__hold_remove(me, what);
 		if (r == -EDEADLK)
 			mproc__fail(r,
 				    "mutex lock: the calling thread owns the mutex at %p already",
@@ -147,7 +112,7 @@ int mproc_mutex_lock(mproc_mutex *mutex, int64_t deadline)
 	struct mproc__lock *lock = lock_of(mutex);
 	uint64_t free = 0;
 
-	if (__builtin_expect(me && deadline >= 0 && me->n_holds < MPROC__HOLDS &&
+	if (__builtin_expect(me && deadline >= 0 && me->n_holds < me->holds_quick &&
 				     atomic_load_explicit(&lock->tag, memory_order_relaxed) ==
 					     MUTEX_TAG,
 			     1)) {
@@ -194,7 +159,7 @@ static __attribute__((__noinline__)) int unlock_long(mproc_mutex *mutex)
 	/* Release: what was done under the mutex stands before it is free. */
 	atomic_store_explicit(&lock->word, word & MPROC__OWNER_INHERITED, memory_order_release);
 	mproc__wake_one(me, &lock->sleepers);
-	hold_remove(me, what_of(me, mutex));
+	mproc__hold_remove(me, what_of(me, mutex));
 	return 0;
 }
 

@@ -262,6 +262,10 @@ static void become(struct mproc__self *ret, struct mproc__range *range, struct m
 	ret->rec = rec;
 	ret->range = range;
 	ret->proc = proc;
+	ret->holds_quick = MPROC__HOLDS;
+	if (atomic_load_explicit(&range->reg->options, memory_order_relaxed) &
+	    MPROC__OPTION_LOCK_ORDER)
+		ret->holds_quick = 0;
 	ret->fence = !mproc__wait_can_fence();
 	if (ret->fence)
 		atomic_store(&range->reg->fence, 1);
@@ -331,7 +335,12 @@ static void free_record(struct mproc__range *range, struct mproc__thread *rec)
 	}
 	for (uint32_t i = 0; i < MPROC__ACTS; i++)
 		atomic_store_explicit(&rec->acting[i], 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < MPROC__READS; i++)
+		atomic_store_explicit(&rec->reads[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->waits_on, 0, memory_order_relaxed);
+	atomic_store_explicit(&rec->blocked_on, 0, memory_order_relaxed);
+	atomic_store_explicit(&rec->blocked_since, 0, memory_order_relaxed);
+	atomic_store_explicit(&rec->queued_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->n_lost, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->own,
 			      mproc__own_word(mproc__owner_generation(own), 0, MPROC__THREAD_FREE),

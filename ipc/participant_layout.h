@@ -25,6 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ipc/lock_layout.h"
+
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	      "an atomic with a lock inside is private to its process");
 
@@ -33,6 +35,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define MPROC__HOLDS       14u
 #define MPROC__ARGS        4u
 #define MPROC__ACTS        3u
+#define MPROC__READS       8u
 
 /* Flags of an owner word. */
 #define MPROC__OWNER_REPAIR    UINT64_C(1) /* taken over from the dead, repair not finished */
@@ -138,7 +141,7 @@ struct mproc__proc {
 static_assert(sizeof(struct mproc__proc) == 128, "layout changed: bump MPROC__LAYOUT");
 
 struct mproc__thread {
-	alignas(256) _Atomic(uint64_t) own;
+	alignas(128) _Atomic(uint64_t) own;
 	/* What it is in the middle of, 0: nothing; the calls inside a call come later. */
 	_Atomic(uint64_t) acting[MPROC__ACTS];
 	_Atomic(uint64_t) waits_on;          /* what it sleeps for, 0: nothing */
@@ -146,13 +149,31 @@ struct mproc__thread {
 	_Atomic(uint32_t) tid;               /* for display */
 	_Atomic(uint64_t) args[MPROC__ARGS]; /* of acting[0], for its repair */
 	_Atomic(uint32_t) n_lost;            /* holds that found no room below: only for display */
-	_Atomic(uint32_t) wake;              /* reserved: the word a condition's waiter sleeps on */
+	mproc__sleepers wake;                /* what it alone sleeps on, if it waits in a queue */
 	_Atomic(uint64_t) holds[MPROC__HOLDS];
 	char name[16]; /* of the thread, NUL-terminated */
-	uint64_t reserved[5];
+	/*
+	 * What it is waiting for, from its first sleep to the end of the wait, and since
+	 * when: CLOCK_MONOTONIC in ns, times 2, plus 1 if the wait has a deadline. No two
+	 * waits of a thread begin at the same time, so these name an edge of the wait-for
+	 * graph. The time is written first and is 0 when there is no wait.
+	 */
+	_Atomic(uint64_t) blocked_on;
+	_Atomic(uint64_t) blocked_since;
+	/* The object in whose queue it stands (a condition, say), and its place there. */
+	_Atomic(uint64_t) queued_at;
+	_Atomic(uint64_t) ticket;
+	_Atomic(uint64_t) reads[MPROC__READS]; /* rwlocks it reads under; decides, unlike holds */
+	uint64_t reserved[9];
 };
 
-static_assert(sizeof(struct mproc__thread) == 256, "layout changed: bump MPROC__LAYOUT");
+static_assert(sizeof(struct mproc__thread) == 384, "layout changed: bump MPROC__LAYOUT");
+
+/* What all participants of a segment do. */
+enum mproc__registry_options {
+	MPROC__OPTION_DEADLOCK = 1,   /* a lock call that would close a cycle fails */
+	MPROC__OPTION_LOCK_ORDER = 2, /* the order in which locks are taken is recorded */
+};
 
 struct mproc__registry {
 	alignas(64) _Atomic(uint32_t) n_procs; /* slots; fixed at creation */
@@ -163,7 +184,9 @@ struct mproc__registry {
 	_Atomic(uint64_t) heals;     /* sleeps that only their quantum ended though all was alive */
 	_Atomic(uint64_t) deaths;    /* process slots reaped */
 	_Atomic(uint64_t) takeovers; /* locks taken over from the dead */
-	uint64_t reserved[3];
+	_Atomic(uint32_t) options;   /* enum mproc__registry_options; fixed at creation */
+	uint32_t reserved_32;
+	uint64_t reserved[2];
 };
 
 static_assert(sizeof(struct mproc__registry) == 64, "layout changed: bump MPROC__LAYOUT");

@@ -117,6 +117,7 @@ void mproc__wait_begin(struct mproc__wait *wait, struct mproc__self *me, uint64_
 	wait->deadline = deadline;
 	wait->quantum = quantum;
 	wait->word = NULL;
+	wait->blocked = 0;
 	wait->polled = 0;
 	wait->sleeps = 0;
 	wait->overslept = 0;
@@ -173,6 +174,32 @@ uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
 	return key;
 }
 
+void mproc__wait_block(struct mproc__wait *wait)
+{
+	struct mproc__thread *rec = wait->me->rec;
+
+	if (wait->blocked)
+		return;
+	wait->blocked = 1;
+	/* A try within a wait may have to wait for a lock. */
+	wait->outer_on = atomic_load_explicit(&rec->blocked_on, memory_order_relaxed);
+	wait->outer_since = atomic_load_explicit(&rec->blocked_since, memory_order_relaxed);
+	atomic_store_explicit(&rec->blocked_since,
+			      (uint64_t)mproc_now() << 1 | (wait->deadline != MPROC_FOREVER),
+			      memory_order_relaxed);
+	/* Who looks for a cycle stands in it himself before he looks. */
+	atomic_store_explicit(&rec->blocked_on, wait->what, memory_order_seq_cst);
+}
+
+/* The wait is over: what the record says is what it said before. */
+static void unblock(struct mproc__wait *wait)
+{
+	struct mproc__thread *rec = wait->me->rec;
+
+	atomic_store_explicit(&rec->blocked_on, wait->outer_on, memory_order_relaxed);
+	atomic_store_explicit(&rec->blocked_since, wait->outer_since, memory_order_relaxed);
+}
+
 void mproc__wait_sleep(struct mproc__wait *wait, mproc__sleepers *word, uint32_t key)
 {
 	struct mproc__thread *rec = wait->me->rec;
@@ -190,6 +217,7 @@ void mproc__wait_sleep(struct mproc__wait *wait, mproc__sleepers *word, uint32_t
 			bounded = false;
 		}
 	}
+	mproc__wait_block(wait);
 	atomic_store_explicit(&rec->waits_on, wait->what, memory_order_relaxed);
 	wait->sleeps++;
 	wait->overslept = mproc__futex_wait(word, key, ns) == -ETIMEDOUT && bounded;
@@ -206,6 +234,8 @@ void mproc__wait_end(struct mproc__wait *wait, bool ok)
 {
 	struct mproc__self *me = wait->me;
 
+	if (wait->blocked)
+		unblock(wait);
 	if (!wait->owned && wait->polled && wait->sleeps)
 		me->polls = me->polls / 2 < POLLS_MIN ? POLLS_MIN : me->polls / 2;
 	else if (!wait->owned && wait->polled && ok)

@@ -40,9 +40,11 @@ struct mproc__wait {
 	uint32_t polled; /* spent */
 	uint32_t step;   /* pauses before the next look */
 	uint32_t sleeps;
+	uint32_t blocked;   /* the record says what we wait for */
 	uint32_t overslept; /* the last sleep ended by its quantum */
 	uint32_t key;       /* of the last announcement, and where it was made */
 	mproc__sleepers *word;
+	uint64_t outer_on, outer_since; /* the wait within which this one is, if any */
 };
 
 /* What mproc__wait_turn() tells. */
@@ -68,6 +70,12 @@ int mproc__wait_turn(struct mproc__wait *wait, uint32_t cpu);
 
 /* Announce that the caller is about to sleep. Return: the key for the sleep. */
 uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word);
+
+/*
+ * Note in the thread's record what the wait is for, if it is not there yet; the
+ * sleep does it as well. Who wants to look at the wait-for graph does so after this.
+ */
+void mproc__wait_block(struct mproc__wait *wait);
 
 /* Sleep until woken, the word changes, the quantum or the deadline passes. */
 void mproc__wait_sleep(struct mproc__wait *wait, mproc__sleepers *word, uint32_t key);

@@ -46,7 +46,7 @@
 #define MPROC__SEGMENT_SIZE_MAX   (UINT64_C(1) << 46)
 
 /* To be bumped with every change of what lies in segments, or of what it means. */
-#define MPROC__LAYOUT 1u
+#define MPROC__LAYOUT 2u
 
 /* Sizes, folded: what forgot to bump the number, or was built with other options. */
 #define MPROC__LAYOUT_FOLD(h, x) (((h) ^ (uint32_t)(x)) * UINT32_C(16777619))

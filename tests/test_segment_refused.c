@@ -175,12 +175,14 @@ static void other_layouts_are_refused_by_name_of_both(void **state)
 {
 	mproc_segment *segment;
 	unsigned char magic[8] = "mproc?";
-	char was[8];
+	char was[8], both[80];
 
 	(void)state;
 	assert_int_equal(mproc_segment_create(&segment, "kept", KEPT), 0);
 	mproc_segment_close(segment);
-	POKE(layout, MPROC__LAYOUT + 1, -EPROTO, "open kept: layout 1 here, 2 in the segment");
+	snprintf(both, sizeof(both), "open kept: layout %u here, %u in the segment", MPROC__LAYOUT,
+		 MPROC__LAYOUT + 1);
+	POKE(layout, MPROC__LAYOUT + 1, -EPROTO, both);
 	POKE(sizes, 0xabcd, -EPROTO, "0000abcd in the segment");
 	POKE(word_size, 32, -EPROTO, "64 bit here, 32 bit in the segment");
 	POKE(byte_order, UINT32_C(0x04030201), -EPROTO,

@@ -86,7 +86,12 @@ static const char *record_fault(const struct mproc__range *range, const struct m
 	for (unsigned i = 0; i < MPROC__ACTS; i++)
 		if (atomic_load(&rec->acting[i]))
 			return "is free and acts";
-	if (atomic_load(&rec->waits_on) || atomic_load(&rec->n_lost))
+	for (unsigned i = 0; i < MPROC__READS; i++)
+		if (atomic_load(&rec->reads[i]))
+			return "is free and reads";
+	if (atomic_load(&rec->waits_on) || atomic_load(&rec->blocked_on) ||
+	    atomic_load(&rec->blocked_since) || atomic_load(&rec->queued_at) ||
+	    atomic_load(&rec->n_lost))
 		return "is free and not clean";
 	return NULL;
 }

@@ -109,6 +109,12 @@ static inline uint64_t mproc__proc_generation(uint64_t st)
 	return st >> 2;
 }
 
+/* One process in one segment, for ever: slot and generation in a word that is never 0. */
+static inline uint64_t mproc__proc_ref(uint32_t proc, uint64_t generation)
+{
+	return generation << 14 | proc;
+}
+
 /* What a thread holds or does: kind 8 | offset of the object in the segment 56. */
 static inline uint64_t mproc__what(uint32_t kind, uint64_t off)
 {

@@ -181,9 +181,8 @@ static int shared_init(void *mem, void *arg)
 	return 0;
 }
 
-/* A handle on @object, which takes over one use of @segment if it succeeds. */
-static int handle_new(mproc_queue **ret, mproc_segment *segment, const struct mproc__object *object,
-		      const char *name)
+int mproc__queue_handle(mproc_queue **ret, mproc_segment *segment,
+			const struct mproc__object *object, const char *name)
 {
 	mproc_queue *q = calloc(1, sizeof(*q));
 
@@ -210,7 +209,7 @@ static const char *shown(const char *name)
 	return name ? name : "(anonymous)";
 }
 
-static int create(mproc_queue **ret, mproc_segment *segment, const char *name,
+static int create(mproc_queue **ret, mproc_segment *segment, const char *name, uint64_t process,
 		  const struct mproc__queue_geometry *g)
 {
 	const struct mproc__object_spec spec = {
@@ -219,6 +218,7 @@ static int create(mproc_queue **ret, mproc_segment *segment, const char *name,
 		.kind = MPROC__KIND_QUEUE,
 		.len = sizeof(struct mproc__queue_shared) + g->ring_size,
 		.type = MPROC__QUEUE_LAYOUT,
+		.process = process,
 		.init = shared_init,
 		.arg = (void *)(uintptr_t)g,
 	};
@@ -228,7 +228,7 @@ static int create(mproc_queue **ret, mproc_segment *segment, const char *name,
 	r = mproc__object_create(&object, segment, &spec);
 	if (r < 0)
 		return r;
-	r = handle_new(ret, segment, &object, shown(name));
+	r = mproc__queue_handle(ret, segment, &object, shown(name));
 	if (r < 0)
 		(void)mproc__object_remove(segment, &object);
 	return r;
@@ -246,11 +246,11 @@ static int find(mproc_queue **ret, mproc_segment *segment, const char *name)
 	int r;
 
 	r = mproc__object_open(&object, segment, &spec);
-	return r < 0 ? r : handle_new(ret, segment, &object, name);
+	return r < 0 ? r : mproc__queue_handle(ret, segment, &object, name);
 }
 
-int mproc_queue_create(mproc_queue **ret, mproc_segment *segment, const char *name,
-		       const struct mproc_queue_opts *opts)
+static int create_checked(mproc_queue **ret, mproc_segment *segment, const char *name,
+			  uint64_t process, const struct mproc_queue_opts *opts)
 {
 	struct mproc__queue_geometry g;
 	int r;
@@ -262,10 +262,22 @@ int mproc_queue_create(mproc_queue **ret, mproc_segment *segment, const char *na
 	r = mproc__segment_ref(&segment, segment);
 	if (r < 0)
 		return r;
-	r = create(ret, segment, name, &g);
+	r = create(ret, segment, name, process, &g);
 	if (r < 0)
 		mproc_segment_close(segment);
 	return r;
+}
+
+int mproc_queue_create(mproc_queue **ret, mproc_segment *segment, const char *name,
+		       const struct mproc_queue_opts *opts)
+{
+	return create_checked(ret, segment, name, 0, opts);
+}
+
+int mproc__queue_create_for(mproc_queue **ret, mproc_segment *segment, uint64_t process,
+			    const struct mproc_queue_opts *opts)
+{
+	return create_checked(ret, segment, NULL, process, opts);
 }
 
 int mproc_queue_open(mproc_queue **ret, mproc_segment *segment, const char *name)
@@ -327,7 +339,7 @@ int mproc_queue_open_or_create(mproc_queue **ret, mproc_segment *segment, const 
 		r = find(&q, segment, name);
 		if (r != -ENOENT)
 			break;
-		r = create(&q, segment, name, &g);
+		r = create(&q, segment, name, 0, &g);
 		if (r == 0) {
 			*ret = q;
 			return 1;

@@ -56,6 +56,30 @@ void mproc__queue_release(mproc_queue *queue, struct mproc__self *me,
 void mproc__queue_untake(mproc_queue *queue, struct mproc__self *me,
 			 const struct mproc__queue_view *view);
 
+/* A queue without a name that goes with a process: whoever made it removes it. */
+int mproc__queue_create_for(mproc_queue **ret, mproc_segment *segment, uint64_t process,
+			    const struct mproc_queue_opts *opts);
+
+/* A handle on @object, which takes over one use of @segment if it succeeds. */
+int mproc__queue_handle(mproc_queue **ret, mproc_segment *segment,
+			const struct mproc__object *object, const char *name);
+
+/*
+ * Remove a queue that nobody living uses: first its messages, whose blocks go back to
+ * the arena, then itself. Killed anywhere, another can begin again. Never waits.
+ *
+ * Return: 0, or a negative errno if it is left.
+ */
+int mproc__queue_remove(mproc_queue *queue, struct mproc__self *me);
+
+/*
+ * Remove all queues that go with @process, which is dead as is everybody who used
+ * them.
+ *
+ * Return: 0, or 1 if one is left.
+ */
+int mproc__queue_remove_of(mproc_segment *segment, struct mproc__self *me, uint64_t process);
+
 /* For tests: an unused queue's cursors start here, as if it had been used for long. */
 void mproc__queue_start_at(mproc_queue *queue, uint64_t n_msgs, uint64_t n_bytes);
 

@@ -21,6 +21,9 @@
  * Repeated by another reaper all this does nothing more than was left to do.
  */
 
+#include <stdlib.h>
+
+#include "ipc/clock.h"
 #include "ipc/wait.h"
 #include "pipes/queue.h"
 #include "shm/arena.h"
@@ -86,6 +89,38 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 			save_blocks(segment, mem, &g, proc);
 	}
 	return 0;
+}
+
+int mproc__queue_remove(mproc_queue *q, struct mproc__self *me)
+{
+	struct mproc__queue_view view;
+
+	/*
+	 * Message by message as a getter would: the cursor has passed a reference before
+	 * its block is free. One that is corrupt keeps what it may still refer to.
+	 */
+	while (mproc__queue_take(q, me, MPROC_NOWAIT, &view) == 0)
+		mproc__queue_release(q, me, &view);
+	return mproc__object_remove_as(q->segment, me, &q->object);
+}
+
+int mproc__queue_remove_of(mproc_segment *segment, struct mproc__self *me, uint64_t process)
+{
+	struct mproc__object object;
+	mproc_queue *q;
+	int left = 0;
+
+	for (uint32_t at = 0; at < segment->n_objects; at++) {
+		if (!mproc__object_at(segment, at, MPROC__KIND_QUEUE, process, &object))
+			continue;
+		if (mproc__queue_handle(&q, segment, &object, "(of the dead)") < 0) {
+			left |= mproc__object_remove_as(segment, me, &object) < 0;
+			continue;
+		}
+		left |= mproc__queue_remove(q, me) < 0;
+		free(q);
+	}
+	return left;
 }
 
 /* Somebody died inside a call: count him, and wake those whom he may have left asleep. */

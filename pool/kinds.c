@@ -14,7 +14,9 @@
 #include "shm/catalogue.h"
 
 const struct mproc__kind *const mproc__kinds[] = {
-	&mproc__kind_catalogue, &mproc__kind_queue,
+	&mproc__kind_catalogue,
+	&mproc__kind_queue,
+	&mproc__kind_pool,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */
 	NULL,               /* ends the list, and lets it be empty */
 };

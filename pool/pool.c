@@ -48,11 +48,6 @@
 /* Between two looks for room in the queue of tasks. */
 #define ROOM_NS INT64_C(1000000)
 
-const struct mproc__kind mproc__kind_pool = {
-	.id = MPROC__KIND_POOL,
-	.name = "pool",
-};
-
 static int opts_fill(struct mproc_pool_opts *opts, const struct mproc_pool_opts *given)
 {
 	int r = mproc__opts_copy("pool create", opts, sizeof(*opts), given);
@@ -93,6 +88,7 @@ static int init_shared(void *mem, void *arg)
 	atomic_store(&s->n_tasks, pool->opts.tasks);
 	atomic_store(&s->task_max, pool->opts.task_max);
 	atomic_store(&s->parent, (uint32_t)getpid());
+	atomic_store(&s->process, mproc__proc_ref(pool->proc, pool->proc_generation));
 	atomic_store(&s->layout, MPROC__POOL_LAYOUT);
 	return 0;
 }
@@ -108,7 +104,8 @@ static int create_queue(mproc_queue **ret, mproc_pool *pool, uint32_t head, uint
 
 	if (opts.bytes < RING_MIN)
 		opts.bytes = RING_MIN;
-	return mproc_queue_create(ret, pool->segment, NULL, &opts);
+	return mproc__queue_create_for(ret, pool->segment,
+				       mproc__proc_ref(pool->proc, pool->proc_generation), &opts);
 }
 
 /* The pool's object and its queues in the segment. */
@@ -144,12 +141,16 @@ static int create_shared(mproc_pool *pool, const char *name)
 /* Give back what create_shared() has made. */
 static void destroy_shared(mproc_pool *pool)
 {
-	if (pool->tasks)
-		mproc__object_remove(pool->segment, &pool->tasks->object);
-	if (pool->done)
-		mproc__object_remove(pool->segment, &pool->done->object);
-	if (pool->shared)
-		mproc__object_remove(pool->segment, &pool->object);
+	struct mproc__self *me = mproc__self(pool->segment->catalogue, "pool close");
+
+	/* Nobody else uses them: the workers are gone. Last the pool, by which the rest is found.
+	 */
+	if (pool->tasks && me)
+		mproc__queue_remove(pool->tasks, me);
+	if (pool->done && me)
+		mproc__queue_remove(pool->done, me);
+	if (pool->shared && me)
+		mproc__object_remove_as(pool->segment, me, &pool->object);
 	pool->tasks = mproc_queue_close(pool->tasks);
 	pool->done = mproc_queue_close(pool->done);
 }
@@ -228,15 +229,15 @@ int mproc__pool_new(mproc_pool **ret, mproc_segment *segment, const char *name,
 				pool->segment->range->n_procs);
 		goto err_segment;
 	}
+	me = mproc__self(pool->segment->catalogue, "pool create");
+	r = me ? 0 : mproc__self_error();
+	if (r < 0)
+		goto err_segment;
+	pool->proc = me->proc;
+	pool->proc_generation = mproc__proc_generation(atomic_load(&me->range->procs[me->proc].st));
 	r = create_shared(pool, name);
 	if (r < 0)
 		goto err_shared;
-	me = mproc__self(pool->shared, "pool create");
-	r = me ? 0 : mproc__self_error();
-	if (r < 0)
-		goto err_shared;
-	pool->proc = me->proc;
-	pool->proc_generation = mproc__proc_generation(atomic_load(&me->range->procs[me->proc].st));
 	*ret = pool;
 	return 0;
 

@@ -143,7 +143,7 @@ struct mproc__worker {
 	unsigned char *in, *out; /* one message each, as long as one can be */
 };
 
-/* Attach as a worker. Return: 0 or -ENOMEM. */
+/* Attach as a worker. Return: 0, -ENOMEM, or -ESRCH: the pool's parent is dead. */
 int mproc__worker_begin(struct mproc__worker *w, mproc_pool *pool, uint32_t place, int parent);
 
 /* Take one task, run it, return what came of it. Return: 0, or as mproc_queue_get(). */

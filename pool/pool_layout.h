@@ -69,7 +69,8 @@ struct mproc__pool_worker {
 	_Atomic(uint32_t) running;         /* number of the slot it runs plus 1, 0: idle */
 	_Atomic(uint32_t) task;            /* index of that task in the registry */
 	_Atomic(uint64_t) since;           /* CLOCK_REALTIME of the process's start, ns */
-	uint64_t reserved[2];
+	_Atomic(uint64_t) process;         /* mproc__proc_ref() of that process, once it is one */
+	uint64_t reserved[1];
 };
 
 static_assert(sizeof(struct mproc__pool_worker) == 64, "layout changed: bump MPROC__POOL_LAYOUT");
@@ -93,7 +94,8 @@ struct mproc__pool_shared {
 	_Atomic(uint64_t) n_failed;
 	_Atomic(uint64_t) n_retried;
 	_Atomic(uint64_t) n_deaths;
-	uint64_t reserved[3];
+	_Atomic(uint64_t) process; /* mproc__proc_ref() of the parent */
+	uint64_t reserved[2];
 };
 
 static_assert(sizeof(struct mproc__pool_shared) == 128, "layout changed: bump MPROC__POOL_LAYOUT");

@@ -187,6 +187,7 @@ static int work(struct mproc__worker *w)
 int mproc__worker_begin(struct mproc__worker *w, mproc_pool *pool, uint32_t place, int parent)
 {
 	size_t room = pool->opts.task_max;
+	uint64_t generation;
 
 	if (room < MPROC__TASK_TEXT)
 		room = MPROC__TASK_TEXT;
@@ -199,7 +200,16 @@ int mproc__worker_begin(struct mproc__worker *w, mproc_pool *pool, uint32_t plac
 		.in = malloc(sizeof(struct mproc__task_msg) + room),
 		.out = malloc(sizeof(struct mproc__done_msg) + room),
 	};
-	return w->in && w->out && w->me ? 0 : -ENOMEM;
+	if (!w->in || !w->out || !w->me)
+		return -ENOMEM;
+	/*
+	 * Who reaps the parent marks it, then looks for living workers; we say that we
+	 * are one, then look for the mark. One of us sees the other, so the queues are
+	 * not removed while we use them.
+	 */
+	generation = mproc__proc_generation(atomic_load(&w->me->range->procs[w->me->proc].st));
+	atomic_store(&w->place->process, mproc__proc_ref(w->me->proc, generation));
+	return mproc__proc_dead(w->me->range, pool->proc, pool->proc_generation) ? -ESRCH : 0;
 }
 
 _Noreturn void mproc__worker_main(mproc_pool *pool, uint32_t place, int parent)

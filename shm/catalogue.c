@@ -224,15 +224,13 @@ int mproc__object_open_or_create(struct mproc__object *ret, mproc_segment *segme
 	return r;
 }
 
-int mproc__object_remove(mproc_segment *segment, const struct mproc__object *object)
+int mproc__object_remove_as(mproc_segment *segment, struct mproc__self *me,
+			    const struct mproc__object *object)
 {
 	uint64_t word = mproc__entry_word(object->generation, MPROC__ENTRY_LIVE);
-	struct mproc__self *me = mproc__self(segment->catalogue, "remove");
 	struct mproc__entry *entry = mproc__entry_at(segment, object->entry);
 	uint64_t act;
 
-	if (!me)
-		return mproc__self_error();
 	act = mproc__act_begin(me, mproc__catalogue_what(segment, entry));
 	if (!atomic_compare_exchange_strong_explicit(&entry->word, &word,
 						     me->word | MPROC__ENTRY_DYING,
@@ -244,6 +242,37 @@ int mproc__object_remove(mproc_segment *segment, const struct mproc__object *obj
 	bury(segment, me, entry);
 	mproc__act_end(me, act);
 	return 0;
+}
+
+int mproc__object_remove(mproc_segment *segment, const struct mproc__object *object)
+{
+	struct mproc__self *me = mproc__self(segment->catalogue, "remove");
+
+	return me ? mproc__object_remove_as(segment, me, object) : mproc__self_error();
+}
+
+bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64_t process,
+		      struct mproc__object *ret)
+{
+	const struct mproc__entry *entry = mproc__entry_at(segment, at);
+	uint64_t word = atomic_load_explicit(&entry->word, memory_order_acquire);
+	uint64_t whose = mproc__entry_process(entry);
+	struct mproc__image image;
+
+	if (mproc__entry_state(word) != MPROC__ENTRY_LIVE ||
+	    !mproc__image_take(entry, word, &image) || image.kind != kind ||
+	    (process && whose != process))
+		return false;
+	*ret = (struct mproc__object){
+		.entry = at,
+		.kind = image.kind,
+		.generation = mproc__entry_generation(word),
+		.off = image.off,
+		.len = image.len,
+		.type = image.type,
+		.mem = mproc__arena_at(segment, image.off, image.len),
+	};
+	return ret->mem;
 }
 
 int mproc__object_check(mproc_segment *segment, const struct mproc__object *object)

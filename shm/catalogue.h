@@ -31,6 +31,7 @@ struct mproc__object_spec {
 	uint32_t kind;
 	uint64_t len;
 	uint64_t type;
+	uint64_t process; /* without a name: mproc__proc_ref() of whom it goes with, or 0 */
 	/* Fills the zeroed memory before the entry is LIVE. Return: 0 or a negative errno. */
 	int (*init)(void *mem, void *arg);
 	void *arg;
@@ -65,6 +66,18 @@ int mproc__object_open_or_create(struct mproc__object *ret, mproc_segment *segme
  * Return: 0, or -ESTALE if it is gone already.
  */
 int mproc__object_remove(mproc_segment *segment, const struct mproc__object *object);
+
+/* The same for who acts as @me: a reaper. Never waits for the living. */
+int mproc__object_remove_as(mproc_segment *segment, struct mproc__self *me,
+			    const struct mproc__object *object);
+
+/*
+ * The object of entry @at if it is LIVE, of that kind, and goes with @process (0: any).
+ *
+ * Return: is it? Then @ret is a checked copy.
+ */
+bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64_t process,
+		      struct mproc__object *ret);
 
 /* Return: 0, or -ESTALE if the entry is not the object's any more. */
 int mproc__object_check(mproc_segment *segment, const struct mproc__object *object);

@@ -126,6 +126,9 @@ static void entry_fill(const struct build *b, struct mproc__entry *entry)
 	atomic_store_explicit(&entry->since, (uint64_t)mproc__clock_real(), memory_order_relaxed);
 	for (size_t i = 0; i < MPROC__NAME_WORDS; i++)
 		atomic_store_explicit(&entry->name[i], b->name.words[i], memory_order_relaxed);
+	if (!spec->name)
+		atomic_store_explicit(&entry->name[MPROC__NAME_WORDS - 1], spec->process,
+				      memory_order_relaxed);
 }
 
 /* Reserve the name. Return: 0, -EEXIST with the entry in the way, -ENOSPC, -EDEADLK. */

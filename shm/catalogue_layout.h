@@ -55,7 +55,8 @@ struct mproc__entry {
 	_Atomic(uint64_t) len;   /* bytes of the object */
 	_Atomic(uint64_t) type;  /* fingerprint of what it holds, 0: none */
 	_Atomic(uint64_t) since; /* CLOCK_REALTIME of the creation, ns; for display */
-	_Atomic(uint64_t) name[MPROC__ENTRY_NAME / sizeof(uint64_t)]; /* padded with NULs */
+	/* Padded with NULs. Without a name, the last word: see mproc__entry_process(). */
+	_Atomic(uint64_t) name[MPROC__ENTRY_NAME / sizeof(uint64_t)];
 };
 
 static_assert(sizeof(struct mproc__entry) == 128, "layout changed: bump MPROC__LAYOUT");
@@ -91,6 +92,18 @@ static inline uint64_t mproc__entry_owner(uint64_t word)
 static inline uint64_t mproc__entry_generation(uint64_t word)
 {
 	return word >> 4;
+}
+
+/*
+ * The process that an object without a name goes with, by mproc__proc_ref(); 0: none.
+ * Its room removes it after that one's death.
+ */
+static inline uint64_t mproc__entry_process(const struct mproc__entry *entry)
+{
+	uint64_t first = atomic_load_explicit(&entry->name[0], memory_order_relaxed);
+	uint32_t last = MPROC__ENTRY_NAME / sizeof(uint64_t) - 1;
+
+	return first ? 0 : atomic_load_explicit(&entry->name[last], memory_order_relaxed);
 }
 
 /* Bytes of a catalogue of @n entries. */
@@ -154,7 +167,7 @@ static inline bool mproc__entry_check(const struct mproc__entry *copy, uint64_t 
 		snprintf(why, cap, "state %" PRIu32 " is none", ret->state);
 		return false;
 	}
-	if (ret->name[MPROC__ENTRY_NAME - 1]) {
+	if (ret->name[0] && ret->name[MPROC__ENTRY_NAME - 1]) {
 		ret->name[MPROC__ENTRY_NAME - 1] = '\0';
 		snprintf(why, cap, "its name does not end within %u bytes", MPROC__ENTRY_NAME);
 		return false;

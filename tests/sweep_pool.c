@@ -5,6 +5,9 @@
  *
  * The world is the pool's parent, without its supervisor: whoever checks acts as
  * both, buries the worker, takes in what it returned, and runs what is left.
+ *
+ * And a parent killed while it makes a pool or closes it, and who cleans up after
+ * one: what the pool had in a segment that lives on goes back.
  */
 
 #include <mproc/pool.h>
@@ -20,6 +23,8 @@
 #include "pipes/queue.h"
 #include "pool/pool.h"
 #include "shm/arena.h"
+#include "shm/catalogue_layout.h"
+#include "shm/segment_layout.h"
 #include "tests/support/sweep.h"
 
 #define LONG_LEN 6000
@@ -225,6 +230,79 @@ static void check_text(const struct t_sweep_seen *seen)
 	check_nothing_leaks();
 }
 
+/* Parents that die. */
+
+static void roomy_segment(void)
+{
+	struct mproc__range *range;
+
+	t_sweep_check(mproc_segment_create(&segment, NULL,
+					   MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .processes = 6,
+							      .threads = 8, .objects = 8)) == 0);
+	mproc__arena_stats(segment, &before);
+	range = segment->range;
+	t_sweep_watch(range->reg, mproc__registry_size(range->n_procs, range->n_threads));
+	t_sweep_watch(segment->catalogue, mproc__catalogue_bytes(8));
+	t_sweep_watch(segment->arena, mproc__arena_head_size(1 << 20));
+}
+
+static int64_t make(void)
+{
+	return mproc__pool_new(&pool, segment, "named",
+			       MPROC_POOL_OPTS(.workers = 2, .tasks = 4, .task_max = 8192));
+}
+
+/* One short task and one whose arguments lie in a block of their own. */
+static void make_and_submit(void)
+{
+	text in = { .chars = long_text };
+
+	t_sweep_check(make() == 0);
+	submit_short();
+	memset(long_text, 'a', LONG_LEN);
+	t_sweep_check(copy_submit(pool, &in));
+	pool->joined = true; /* there is no supervisor */
+}
+
+static int64_t close_it(void)
+{
+	t_sweep_check(!mproc_pool_close(pool));
+	return 0;
+}
+
+static void be_parent(void *arg)
+{
+	(void)arg;
+	make_and_submit();
+}
+
+static void parent_is_dead(void)
+{
+	roomy_segment();
+	t_sweep_helper(be_parent, NULL);
+}
+
+static int64_t reap_all(void)
+{
+	return mproc__reap_all(segment->range);
+}
+
+/* Nothing of the pool is there, once those who died have been reaped. */
+static void check_all_is_gone(const struct t_sweep_seen *seen)
+{
+	struct mproc__arena_stats after;
+
+	(void)seen;
+	t_sweep_check(mproc__reap_all(segment->range) >= 0);
+	for (uint32_t i = 0; i < segment->n_objects; i++) {
+		uint32_t state = mproc__entry_state(segment->catalogue->entries[i].word);
+
+		t_sweep_check(state == MPROC__ENTRY_EMPTY || state == MPROC__ENTRY_TOMB);
+	}
+	mproc__arena_stats(segment, &after);
+	t_sweep_check(after.used == before.used);
+}
+
 static const struct t_sweep_case cases[] = {
 	{ "worker step", "one task", one_task, step, check_results, .arrive = arrive },
 	{ "worker step", "one task, retry", one_task_with_retry, step, check_results,
@@ -234,6 +312,12 @@ static const struct t_sweep_case cases[] = {
 	{ "worker step", "failing task", failing_task, step, check_text, .arrive = arrive },
 	{ "worker step", "attempt is over", claimed_by_the_dead, step, check_results,
 	  .arrive = arrive },
+	T_SWEEP("make", "empty segment", roomy_segment, make, check_all_is_gone,
+		.recover = reap_all),
+	T_SWEEP("close", "tasks are queued", roomy_segment, close_it, check_all_is_gone,
+		.arrive = make_and_submit, .recover = reap_all),
+	T_SWEEP("reap", "parent is dead", parent_is_dead, reap_all, check_all_is_gone,
+		.recover = reap_all),
 };
 
 int main(int argc, char **argv)

@@ -27,6 +27,8 @@
 #include <mproc/error.h>
 #include <mproc/pack.h>
 
+#include "ipc/participant.h"
+#include "shm/arena.h"
 #include "tests/support/child.h"
 
 struct shared {
@@ -454,6 +456,56 @@ static void workers_end_with_their_parent(void **state)
 	assert_true(t_wait_until(workers_are_gone, NULL, mproc_after_ms(5000)));
 }
 
+/* In a segment that lives on: leaves tasks queued and claimed, and their blocks. */
+static void be_parent_there(void *arg)
+{
+	static char chars[100000];
+	text_in in = { .text = chars };
+	mproc_pool *pool;
+
+	memset(chars, 'x', sizeof(chars) - 1);
+	t_check(mproc_pool_create(&pool, arg, "theirs", MPROC_POOL_OPTS(.workers = 2)) == 0);
+	for (int i = 0; i < 2; i++)
+		t_check(hold_submit(pool, i));
+	for (int i = 0; i < 3; i++)
+		t_check(echo_submit(pool, &in));
+	while (atomic_load(&shared->begun) < 2)
+		usleep(1000);
+	raise(SIGKILL);
+}
+
+static bool nothing_is_left(void *arg)
+{
+	mproc_segment *segment = arg;
+	struct mproc__arena_stats stats;
+
+	if (mproc__reap_all(segment->range) < 0)
+		return false;
+	mproc__arena_stats(segment, &stats);
+	return stats.used == 0;
+}
+
+static void what_a_pool_had_in_a_segment_goes_with_its_parent(void **state)
+{
+	mproc_segment *segment;
+	mproc_pool *pool;
+
+	(void)state;
+	assert_int_equal(mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.bytes = 8 << 20)),
+			 0);
+	for (int i = 0; i < 3; i++) {
+		atomic_store(&shared->begun, 0);
+		assert_int_equal(t_reap(t_spawn(be_parent_there, segment)), SIGKILL);
+		assert_true(t_wait_until(nothing_is_left, segment, mproc_after_ms(10000)));
+	}
+	/* Its name is free as well, and one that is closed leaves nothing either. */
+	atomic_store(&shared->begun, 0);
+	assert_int_equal(mproc_pool_create(&pool, segment, "theirs", NULL), 0);
+	end(pool);
+	assert_true(nothing_is_left(segment));
+	mproc_segment_close(segment);
+}
+
 static void *submit_and_wait(void *arg)
 {
 	intptr_t wrong = 0;
@@ -524,6 +576,7 @@ int main(void)
 		TEST(forked_child_is_refused),
 		TEST(pool_whose_workers_cannot_begin_is_broken),
 		TEST(workers_end_with_their_parent),
+		TEST(what_a_pool_had_in_a_segment_goes_with_its_parent),
 		TEST(threads_share_a_pool),
 		TEST(impossible_options_are_refused),
 	};

@@ -25,14 +25,8 @@
 
 #include "ipc/participant.h"
 #include "shm/arena_inside.h"
-#include "tests/support/arena.h"
+#include "tests/support/arena_calls.h"
 #include "tests/support/child.h"
-
-#define PAGE  4096u
-#define PAGES 512u
-#define BYTES ((uint64_t)PAGES * PAGE)
-
-static struct t_arena a;
 
 /* What processes of a test tell each other. */
 static struct {
@@ -55,55 +49,6 @@ static int teardown(void **state)
 	t_arena_close(&a);
 	munmap(told, 4096);
 	return 0;
-}
-
-static int alloc(uint64_t len, uint64_t *ret_off)
-{
-	return mproc__arena_alloc(&a.segment, t_arena_me(&a), len, false, ret_off);
-}
-
-static int release(uint64_t off)
-{
-	return mproc__arena_free(&a.segment, t_arena_me(&a), off);
-}
-
-static int publish(uint64_t off)
-{
-	return mproc__arena_publish(&a.segment, t_arena_me(&a), off);
-}
-
-static int adopt(uint64_t off)
-{
-	return mproc__arena_adopt(&a.segment, t_arena_me(&a), off);
-}
-
-static char *mem(uint64_t off)
-{
-	return a.range.base + off;
-}
-
-static uint64_t used(void)
-{
-	struct mproc__arena_stats stats;
-
-	mproc__arena_stats(&a.segment, &stats);
-	return stats.used;
-}
-
-/* Every byte can be had again, in one block. */
-static void assert_all_free(void)
-{
-	struct mproc__arena_stats stats;
-	uint64_t off;
-
-	assert_int_equal(alloc(BYTES, &off), 0);
-	assert_int_equal(release(off), 0);
-	mproc__arena_stats(&a.segment, &stats);
-	assert_int_equal(stats.used, 0);
-	assert_int_equal(stats.n_blocks, 0);
-	assert_int_equal(stats.free, BYTES);
-	assert_int_equal(stats.largest_free, BYTES);
-	assert_int_equal(stats.bytes, BYTES);
 }
 
 static void fresh_arena_gives_all_it_has_in_one_block(void **state)

@@ -39,6 +39,7 @@
 #include "shm/segment.h"
 #include "shm/segment_layout.h"
 #include "tests/support/child.h"
+#include "tests/support/leaks.h"
 
 #define SMALL MPROC_SEGMENT_OPTS(.bytes = 512 << 10, .processes = 8, .threads = 16, .objects = 8)
 
@@ -51,21 +52,12 @@ struct shared {
 };
 
 static struct shared *shared;
-static size_t n_fds;
-
-static const char *path_of(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof(path), "%s/mproc.%s", t_private_dir(), name);
-	return path;
-}
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(shared, 0, sizeof(*shared));
-	n_fds = t_count_fds();
+	t_leaks_begin();
 	return 0;
 }
 
@@ -73,8 +65,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	assert_int_equal(t_count_fds(), n_fds);
-	assert_int_equal(t_dir_entries(NULL, ""), 0);
+	t_leaks_end();
 	return 0;
 }
 
@@ -95,16 +86,16 @@ static void name_is_there_as_long_as_somebody_is(void **state)
 	assert_non_null(strstr(mproc_error_text(), "open jobs"));
 	assert_int_equal(mproc_segment_create(&a, "jobs", SMALL), 0);
 	assert_string_equal(mproc_segment_name(a), "jobs");
-	assert_int_equal(access(path_of("jobs"), F_OK), 0);
+	assert_int_equal(access(t_segment_path("jobs"), F_OK), 0);
 	assert_int_equal(mproc_segment_create(&b, "jobs", SMALL), -EEXIST);
 	assert_string_equal(mproc_error_text(), "create jobs: the name is in use");
 	assert_int_equal(mproc_segment_open_or_create(&b, "jobs", SMALL), 0);
 	/* One mapping for each segment and process. */
 	assert_ptr_equal(a, b);
 	assert_null(mproc_segment_close(a));
-	assert_int_equal(access(path_of("jobs"), F_OK), 0);
+	assert_int_equal(access(t_segment_path("jobs"), F_OK), 0);
 	assert_null(mproc_segment_close(b));
-	assert_int_equal(access(path_of("jobs"), F_OK), -1);
+	assert_int_equal(access(t_segment_path("jobs"), F_OK), -1);
 	assert_int_equal(mproc_segment_open_or_create(&a, "jobs", SMALL), 1);
 	assert_null(mproc_segment_close(a));
 	assert_null(mproc_segment_close(NULL));
@@ -118,7 +109,7 @@ static void new_file_is_complete_and_its_creators_alone(void **state)
 
 	(void)state;
 	assert_int_equal(mproc_segment_create(&segment, "mine", SMALL), 0);
-	assert_int_equal(stat(path_of("mine"), &st), 0);
+	assert_int_equal(stat(t_segment_path("mine"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(st.st_nlink, 1);
 	assert_int_equal(st.st_size, 512 << 10);
@@ -128,7 +119,7 @@ static void new_file_is_complete_and_its_creators_alone(void **state)
 	assert_int_equal(mproc_segment_create(&segment, "ours",
 					      MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .mode = 0660)),
 			 0);
-	assert_int_equal(stat(path_of("ours"), &st), 0);
+	assert_int_equal(stat(t_segment_path("ours"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0660);
 	mproc_segment_close(segment);
 	umask(mask);
@@ -318,7 +309,7 @@ static void inherited_handle_and_opened_one_are_the_same(void **state)
 					      init_mutex, NULL),
 			 1);
 	assert_int_equal(t_reap(t_spawn(open_inherited, segment)), 0);
-	assert_int_equal(access(path_of("family"), F_OK), 0);
+	assert_int_equal(access(t_segment_path("family"), F_OK), 0);
 	mproc_segment_close(segment);
 }
 
@@ -434,7 +425,7 @@ static void create_without_nameless_files(void *arg)
 	t_check(open(t_private_dir(), O_TMPFILE | O_RDWR, 0600) < 0 && errno == EOPNOTSUPP);
 	t_check(mproc_segment_create(&segment, "old", SMALL) == 0);
 	t_check(t_dir_entries(NULL, "") == 1);
-	t_check(stat(path_of("old"), &st) == 0 && st.st_nlink == 1);
+	t_check(stat(t_segment_path("old"), &st) == 0 && st.st_nlink == 1);
 	t_check(mproc_segment_create(&again, "old", SMALL) == -EEXIST);
 	t_check(mproc_segment_create(&again, "large",
 				     MPROC_SEGMENT_OPTS(.bytes = UINT64_C(1) << 45)) == -ENOSPC);
@@ -458,10 +449,10 @@ static void filesystems_without_nameless_files_do(void **state)
 	snprintf(tmp, sizeof(tmp), "%s/mproc..tmp123456", t_private_dir());
 	close(open(tmp, O_CREAT | O_EXCL | O_RDWR, 0600));
 	assert_int_equal(mproc_segment_create(&segment, "new", SMALL), 0);
-	assert_int_equal(link(path_of("new"), strcat(tmp, "7")), 0);
+	assert_int_equal(link(t_segment_path("new"), strcat(tmp, "7")), 0);
 	assert_int_equal(mproc_segment_gc(NULL), 2);
 	assert_int_equal(mproc_segment_gc(NULL), 0);
-	assert_int_equal(access(path_of("new"), F_OK), 0);
+	assert_int_equal(access(t_segment_path("new"), F_OK), 0);
 	mproc_segment_close(segment);
 }
 

@@ -34,6 +34,7 @@
 #include "shm/segment.h"
 #include "shm/segment_file.h"
 #include "tests/support/child.h"
+#include "tests/support/leaks.h"
 
 #define SMALL MPROC_SEGMENT_OPTS(.bytes = 512 << 10, .processes = 8, .threads = 16, .objects = 8)
 
@@ -44,34 +45,24 @@ struct shared {
 };
 
 static struct shared *shared;
-static size_t n_fds;
-
-static const char *path_of(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof(path), "%s/mproc.%s", t_private_dir(), name);
-	return path;
-}
 
 static bool is_there(const char *name)
 {
-	return access(path_of(name), F_OK) == 0;
+	return access(t_segment_path(name), F_OK) == 0;
 }
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(shared, 0, sizeof(*shared));
-	n_fds = t_count_fds();
+	t_leaks_begin();
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	assert_int_equal(t_count_fds(), n_fds);
-	assert_int_equal(t_dir_entries(NULL, ""), 0);
+	t_leaks_end();
 	return 0;
 }
 
@@ -426,7 +417,7 @@ static void hold_byte_a(void *arg)
 	int fd;
 
 	do {
-		fd = open(path_of(arg), O_RDWR | O_CLOEXEC);
+		fd = open(t_segment_path(arg), O_RDWR | O_CLOEXEC);
 	} while (fd < 0);
 	t_check(mproc__token_take(&token, fd, MPROC__BYTE_ATTACH, F_RDLCK) == 0);
 	atomic_fetch_add(&shared->ready, 1);
@@ -469,7 +460,7 @@ static void leave_another_layout(void *arg)
 	int fd;
 
 	create_and_tell(arg);
-	fd = open(path_of(arg), O_RDWR | O_CLOEXEC);
+	fd = open(t_segment_path(arg), O_RDWR | O_CLOEXEC);
 	t_check(pwrite(fd, &layout, sizeof(layout), offsetof(struct mproc__segment_head, layout)) ==
 		sizeof(layout));
 	atomic_fetch_add(&shared->ready, 1);

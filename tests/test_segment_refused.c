@@ -32,34 +32,24 @@
 #include "shm/memory.h"
 #include "shm/segment_layout.h"
 #include "tests/support/child.h"
+#include "tests/support/leaks.h"
 
 #define SMALL MPROC_SEGMENT_OPTS(.bytes = 512 << 10, .processes = 8, .threads = 16, .objects = 8)
 #define KEPT \
 	MPROC_SEGMENT_OPTS(.bytes = 512 << 10, .processes = 8, .threads = 16, .objects = 8, \
 			   .flags = MPROC_SEGMENT_PERSISTENT)
 
-static size_t n_fds;
-
-static const char *path_of(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof(path), "%s/mproc.%s", t_private_dir(), name);
-	return path;
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	n_fds = t_count_fds();
+	t_leaks_begin();
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	assert_int_equal(t_count_fds(), n_fds);
-	assert_int_equal(t_dir_entries(NULL, ""), 0);
+	t_leaks_end();
 	return 0;
 }
 
@@ -153,7 +143,7 @@ static void limits_of_the_options_can_be_reached(void **state)
 /* Overwrite some of the head of the persistent segment "kept". */
 static void poke(size_t off, const void *bytes, size_t len, void *was)
 {
-	int fd = open(path_of("kept"), O_RDWR | O_CLOEXEC);
+	int fd = open(t_segment_path("kept"), O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, was, len, (off_t)off), len);
@@ -222,10 +212,10 @@ static void impossible_headers_are_refused(void **state)
 	assert_refused(mproc_segment_open(&segment, "kept"), -EBADMSG, "4096 bytes are published");
 	poke(MPROC__SEGMENT_STATE_OFF, &was, sizeof(was), &size);
 	/* Cut by somebody: what is promised is not there. */
-	assert_int_equal(truncate(path_of("kept"), 256 << 10), 0);
+	assert_int_equal(truncate(t_segment_path("kept"), 256 << 10), 0);
 	assert_refused(mproc_segment_open(&segment, "kept"), -EBADMSG,
 		       "the file has 262144 bytes, the segment 524288");
-	assert_int_equal(truncate(path_of("kept"), 100), 0);
+	assert_int_equal(truncate(t_segment_path("kept"), 100), 0);
 	assert_refused(mproc_segment_open(&segment, "kept"), -EPROTO, "it is no segment");
 	assert_int_equal(mproc_segment_unlink("kept"), 0);
 }
@@ -236,7 +226,7 @@ static void what_is_no_segment_keeps_its_name(void **state)
 	int fd;
 
 	(void)state;
-	fd = open(path_of("text"), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	fd = open(t_segment_path("text"), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	assert_int_equal(write(fd, "hello", 5), 5);
 	close(fd);
 	assert_refused(mproc_segment_open(&segment, "text"), -EPROTO, "it is no segment");
@@ -246,20 +236,20 @@ static void what_is_no_segment_keeps_its_name(void **state)
 	assert_refused(mproc_segment_gc("text"), -EPROTO, "it is no segment");
 	assert_int_equal(mproc_segment_unlink("text"), 0);
 
-	assert_int_equal(symlink("/etc/passwd", path_of("link")), 0);
+	assert_int_equal(symlink("/etc/passwd", t_segment_path("link")), 0);
 	assert_refused(mproc_segment_open(&segment, "link"), -EPERM, "symbolic link");
 	assert_refused(mproc_segment_create(&segment, "link", SMALL), -EPERM, "symbolic link");
 	assert_refused(mproc_segment_unlink("link"), -EPERM, "symbolic link");
-	assert_int_equal(unlink(path_of("link")), 0);
+	assert_int_equal(unlink(t_segment_path("link")), 0);
 
-	assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+	assert_int_equal(mkfifo(t_segment_path("fifo"), 0600), 0);
 	assert_refused(mproc_segment_open(&segment, "fifo"), -EPROTO, "no regular file");
 	assert_refused(mproc_segment_create(&segment, "fifo", SMALL), -EEXIST, "no regular file");
-	assert_int_equal(unlink(path_of("fifo")), 0);
+	assert_int_equal(unlink(t_segment_path("fifo")), 0);
 
-	assert_int_equal(mkdir(path_of("dir"), 0700), 0);
+	assert_int_equal(mkdir(t_segment_path("dir"), 0700), 0);
 	assert_refused(mproc_segment_open(&segment, "dir"), -EPROTO, "no regular file");
-	assert_int_equal(rmdir(path_of("dir")), 0);
+	assert_int_equal(rmdir(t_segment_path("dir")), 0);
 	assert_refused(mproc_segment_unlink("dir"), -ENOENT, "unlink dir: there is no");
 }
 
@@ -270,7 +260,7 @@ static void writable_by_others_than_asked_is_refused(void **state)
 	(void)state;
 	assert_int_equal(mproc_segment_create(&segment, "kept", KEPT), 0);
 	mproc_segment_close(segment);
-	assert_int_equal(chmod(path_of("kept"), 0620), 0);
+	assert_int_equal(chmod(t_segment_path("kept"), 0620), 0);
 	assert_refused(mproc_segment_open(&segment, "kept"), -EPERM,
 		       "mode 0620, its creator asked for 0600");
 	assert_int_equal(mproc_segment_unlink("kept"), 0);
@@ -282,7 +272,7 @@ static void writable_by_others_than_asked_is_refused(void **state)
 	mproc_segment_close(segment);
 	assert_int_equal(mproc_segment_open(&segment, "kept"), 0);
 	mproc_segment_close(segment);
-	assert_int_equal(chmod(path_of("kept"), 0662), 0);
+	assert_int_equal(chmod(t_segment_path("kept"), 0662), 0);
 	assert_refused(mproc_segment_open(&segment, "kept"), -EPERM, "asked for 0660");
 	assert_int_equal(mproc_segment_unlink("kept"), 0);
 }
@@ -321,14 +311,14 @@ static void name_of_another_user_is_refused_and_never_repaired(void **state)
 	assert_int_equal(mproc_segment_create(&segment, "roots", KEPT), 0);
 	mproc_segment_close(segment);
 	assert_int_equal(chmod(t_private_dir(), 01777), 0);
-	assert_int_equal(chown(path_of("theirs"), SOMEBODY, SOMEBODY), 0);
+	assert_int_equal(chown(t_segment_path("theirs"), SOMEBODY, SOMEBODY), 0);
 	assert_int_equal(t_reap(t_spawn(refuse_what_others_own, NULL)), 0);
-	assert_int_equal(chmod(path_of("theirs"), 0666), 0);
+	assert_int_equal(chmod(t_segment_path("theirs"), 0666), 0);
 	assert_int_equal(t_reap(t_spawn(refuse_what_others_own, NULL)), 0);
 	assert_refused(mproc_segment_open(&segment, "theirs"), -EPERM,
 		       "it belongs to user 4711, not to 0");
 	assert_refused(mproc_segment_create(&segment, "theirs", SMALL), -EPERM, "user 4711");
-	assert_int_equal(unlink(path_of("theirs")), 0);
+	assert_int_equal(unlink(t_segment_path("theirs")), 0);
 	assert_int_equal(mproc_segment_unlink("roots"), 0);
 }
 
@@ -359,7 +349,7 @@ static void root_may_share_with_a_group(void **state)
 			 0);
 	assert_int_equal(mproc_segment_object(&object, segment, "x", 8, NULL, NULL), 1);
 	assert_int_equal(chmod(t_private_dir(), 0755), 0);
-	assert_int_equal(chown(path_of("service"), 0, SOMEBODY), 0);
+	assert_int_equal(chown(t_segment_path("service"), 0, SOMEBODY), 0);
 	assert_int_equal(t_reap(t_spawn(join_roots, NULL)), 0);
 	mproc_segment_close(segment);
 }

@@ -307,6 +307,9 @@ static int thread_succeed(struct mproc__self *ret, struct mproc__range *range, u
 
 		if (mproc__own_state(own) != MPROC__THREAD_DYING || mproc__own_proc(own) != proc)
 			continue;
+		/* The dead read nothing any more; what stood there would now be ours. */
+		for (uint32_t k = 0; k < MPROC__READS; k++)
+			atomic_store_explicit(&rec->reads[k], 0, memory_order_relaxed);
 		atomic_store_explicit(&rec->own,
 				      mproc__own_word(generation, proc, MPROC__THREAD_LIVE),
 				      memory_order_release);

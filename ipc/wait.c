@@ -152,9 +152,19 @@ int mproc__wait_turn(struct mproc__wait *wait, uint32_t cpu)
 	return MPROC__WAIT_SLEEP;
 }
 
+void mproc__fence_all(struct mproc__self *me)
+{
+	if (!me->fence && syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) < 0) {
+		/* Forbidden since we attached: from now on the others fence. */
+		me->fence = 1;
+		atomic_store(&me->range->reg->fence, 1);
+	}
+	if (me->fence)
+		atomic_thread_fence(memory_order_seq_cst);
+}
+
 uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
 {
-	struct mproc__self *me = wait->me;
 	uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
 	uint32_t key;
 
@@ -162,13 +172,7 @@ uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
 		key = (seen & ~(WAKE - 1)) | ((seen + ANNOUNCE) & (WAKE - 1)) | ASLEEP;
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, key, memory_order_seq_cst,
 							memory_order_relaxed));
-	if (!me->fence && syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) < 0) {
-		/* Forbidden since we attached: from now on the wakers fence. */
-		me->fence = 1;
-		atomic_store(&me->range->reg->fence, 1);
-	}
-	if (me->fence)
-		atomic_thread_fence(memory_order_seq_cst);
+	mproc__fence_all(wait->me);
 	wait->word = word;
 	wait->key = key;
 	return key;

@@ -68,6 +68,12 @@ void mproc__wait_begin(struct mproc__wait *wait, struct mproc__self *me, uint64_
 int mproc__wait_turn(struct mproc__wait *wait, uint32_t cpu);
 #define MPROC__CPU_ANY UINT32_MAX
 
+/*
+ * Every participant that runs has executed a fence when this returns, or executes one
+ * by itself wherever it calls mproc__publish(): me->fence says that it had to be so.
+ */
+void mproc__fence_all(struct mproc__self *me);
+
 /* Announce that the caller is about to sleep. Return: the key for the sleep. */
 uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word);
 

@@ -16,6 +16,7 @@
 #include <mproc/pack.h>
 #include <mproc/pool.h>
 #include <mproc/queue.h>
+#include <mproc/rwlock.h>
 #include <mproc/segment.h>
 #include <mproc/task.h>
 #include <mproc/types.h>

@@ -168,6 +168,11 @@ struct mproc__range *mproc__range_find(const void *addr)
 	return NULL;
 }
 
+struct mproc__range *mproc__range_nth(uint32_t i)
+{
+	return atomic_load_explicit(&ranges[i].base, memory_order_acquire) ? &ranges[i] : NULL;
+}
+
 struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino)
 {
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++)
@@ -339,6 +344,7 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 	range->index = (uint32_t)(range - ranges);
 	/* Release: who still takes the entry for another range sees its base withdrawn. */
 	atomic_store_explicit(&range->size, size, memory_order_release);
+	range->bytes = (uint64_t)st.st_size < size ? (size_t)st.st_size : size;
 	range->reg = reg;
 	range->n_procs = atomic_load_explicit(&reg->n_procs, memory_order_relaxed);
 	range->n_threads = atomic_load_explicit(&reg->n_threads, memory_order_relaxed);

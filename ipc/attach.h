@@ -22,6 +22,7 @@
 struct mproc__range {
 	_Atomic(uintptr_t) base; /* 0: this entry is free; published last, withdrawn first */
 	_Atomic(size_t) size;    /* bytes of address space, the reservation included */
+	size_t bytes;            /* of them, those that were allocated at the attach */
 	struct mproc__registry *reg;
 	struct mproc__proc *procs;
 	struct mproc__thread *threads;
@@ -142,6 +143,9 @@ void mproc__range_remove(struct mproc__range *range);
 
 /* The range that holds [addr, addr + 1), or NULL. */
 struct mproc__range *mproc__range_find(const void *addr);
+
+/* Entry @i of the table, below MPROC__RANGES_MAX, or NULL if it is free. */
+struct mproc__range *mproc__range_nth(uint32_t i);
 
 /*
  * The range of the file, or NULL: one mapping per segment and process. The caller

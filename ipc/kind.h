@@ -40,6 +40,11 @@ struct mproc__kind {
 	 */
 	int (*reap)(struct mproc__range *range, struct mproc__self *me, uint32_t proc,
 		    uint64_t generation);
+	/*
+	 * Write what the text of an error calls @what: "mutex at 64 in block table". Of
+	 * the catalogue alone, which knows the names. Takes no lock.
+	 */
+	void (*describe)(struct mproc__range *range, uint64_t what, char *buf, size_t cap);
 };
 
 extern const struct mproc__kind *const mproc__kinds[];

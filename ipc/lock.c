@@ -29,6 +29,7 @@
 #include <errno.h>
 
 #include "ipc/error.h"
+#include "ipc/graph.h"
 #include "ipc/participant.h"
 
 /* Take over from the dead owner named by @word. */
@@ -92,6 +93,11 @@ int mproc__lock_take_slow(struct mproc__lock *lock, struct mproc__self *me, uint
 		}
 		if (turn < 0) {
 			r = turn;
+			break;
+		}
+		mproc__wait_block(&wait);
+		if (mproc__graph_refuses(me, what)) {
+			r = -EDEADLK;
 			break;
 		}
 		key = mproc__wait_announce(&wait, &lock->sleepers);

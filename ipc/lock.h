@@ -25,7 +25,8 @@ int mproc__lock_take_slow(struct mproc__lock *lock, struct mproc__self *me, uint
  *
  * Return: 0, MPROC__LOCK_INHERITED (the word keeps MPROC__OWNER_REPAIR until
  * mproc__lock_repaired(): the caller replays its log first), -EAGAIN, -ETIMEDOUT,
- * -EDEADLK if the calling thread owns it already.
+ * -EDEADLK if the calling thread owns it already, or (with a text) if the segment has
+ * MPROC__OPTION_DEADLOCK, @what is a lock of users, and waiting would close a cycle.
  */
 static inline int mproc__lock_take(struct mproc__lock *lock, struct mproc__self *me, uint64_t what,
 				   int64_t deadline)

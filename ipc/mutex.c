@@ -94,7 +94,7 @@ static __attribute__((__noinline__)) int lock_long(mproc_mutex *mutex, int64_t d
 	r = mproc__lock_take(lock, me, what, deadline);
 	if (r < 0) {
 		mproc__hold_remove(me, what);
-		if (r == -EDEADLK)
+		if (r == -EDEADLK && mproc__lock_mine(lock, me))
 			mproc__fail(r,
 				    "mutex lock: the calling thread owns the mutex at %p already",
 				    (void *)mutex);

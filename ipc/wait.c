@@ -188,20 +188,25 @@ void mproc__wait_block(struct mproc__wait *wait)
 	/* A try within a wait may have to wait for a lock. */
 	wait->outer_on = atomic_load_explicit(&rec->blocked_on, memory_order_relaxed);
 	wait->outer_since = atomic_load_explicit(&rec->blocked_since, memory_order_relaxed);
+	/* Release: who sees this time sees the end of the wait before. */
 	atomic_store_explicit(&rec->blocked_since,
 			      (uint64_t)mproc_now() << 1 | (wait->deadline != MPROC_FOREVER),
-			      memory_order_relaxed);
+			      memory_order_release);
 	/* Who looks for a cycle stands in it himself before he looks. */
 	atomic_store_explicit(&rec->blocked_on, wait->what, memory_order_seq_cst);
 }
 
-/* The wait is over: what the record says is what it said before. */
+/*
+ * The wait is over: what the record says is what it said before. The wait around it is
+ * said to be a nanosecond younger, so that a time that is read twice was there between.
+ */
 static void unblock(struct mproc__wait *wait)
 {
 	struct mproc__thread *rec = wait->me->rec;
 
 	atomic_store_explicit(&rec->blocked_on, wait->outer_on, memory_order_relaxed);
-	atomic_store_explicit(&rec->blocked_since, wait->outer_since, memory_order_relaxed);
+	atomic_store_explicit(&rec->blocked_since, wait->outer_since ? wait->outer_since + 2 : 0,
+			      memory_order_release);
 }
 
 void mproc__wait_sleep(struct mproc__wait *wait, mproc__sleepers *word, uint32_t key)

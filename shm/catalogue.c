@@ -324,4 +324,5 @@ const struct mproc__kind mproc__kind_catalogue = {
 	.id = MPROC__KIND_CATALOGUE,
 	.name = "catalogue",
 	.reap = reap,
+	.describe = mproc__catalogue_describe,
 };

@@ -56,4 +56,7 @@ bool mproc__entry_find(const mproc_segment *segment, const struct mproc__name *n
 void mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
 			 uint64_t word);
 
+/* "mutex at 64 in block table", "value count": see struct mproc__kind. */
+void mproc__catalogue_describe(struct mproc__range *range, uint64_t what, char *buf, size_t cap);
+
 #endif /* MPROC__CATALOGUE_INSIDE_H */

@@ -98,7 +98,8 @@ static int sizes_set(struct mproc__segment_head *head, const struct mproc_segmen
 int mproc__head_make(struct mproc__segment_head *head, const char *name,
 		     const struct mproc_segment_opts *opts, const char *what)
 {
-	const uint32_t flags = MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP;
+	const uint32_t flags =
+		MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP | MPROC_SEGMENT_DEADLOCK;
 	struct mproc_segment_opts o;
 	struct stat ns;
 	int r;
@@ -138,12 +139,17 @@ int mproc__head_write(void *base, const struct mproc__segment_head *head, const 
 {
 	const struct mproc__section *sections = head->sections;
 	struct mproc__segment_state *state = (void *)((char *)base + MPROC__SEGMENT_STATE_OFF);
+	struct mproc__registry *reg =
+		(void *)((char *)base + sections[MPROC__SECTION_REGISTRY].off);
+	uint32_t options = 0;
 	int r;
 
 	memcpy(base, head, sizeof(*head));
 	atomic_store_explicit(&state->size, head->size, memory_order_relaxed);
-	mproc__registry_init((void *)((char *)base + sections[MPROC__SECTION_REGISTRY].off),
-			     head->n_procs, head->n_threads);
+	mproc__registry_init(reg, head->n_procs, head->n_threads);
+	if (head->flags & MPROC_SEGMENT_DEADLOCK)
+		options |= MPROC__OPTION_DEADLOCK;
+	atomic_store_explicit(&reg->options, options, memory_order_relaxed);
 	mproc__catalogue_init((void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off),
 			      head->n_objects);
 	r = mproc__arena_init((void *)((char *)base + sections[MPROC__SECTION_ARENA].off),

@@ -9,6 +9,7 @@
 #include <mproc/array.h>
 #include <mproc/common.h>
 #include <mproc/cpu.h>
+#include <mproc/deadlock.h>
 #include <mproc/error.h>
 #include <mproc/event.h>
 #include <mproc/future.h>

@@ -59,8 +59,9 @@ MPROC_API void mproc_mutex_destroy(mproc_mutex *mutex);
  * Return: 0, or MPROC_MUTEX_INHERITED: you own it, its last owner died inside, and
  * every next owner will be told so until one calls mproc_mutex_consistent();
  * -EAGAIN or -ETIMEDOUT if it was owned all the time, -EDEADLK if the calling
- * thread owns it, -EINVAL for a negative deadline or memory that holds no mutex,
- * -ENOTCONN if it lies in no segment that is or can be attached, -EUSERS if the
+ * thread owns it, or if to wait would close a cycle in a segment that was made with
+ * MPROC_SEGMENT_DEADLOCK (the text says which), -EINVAL for a negative deadline or memory that
+ * holds no mutex, -ENOTCONN if it lies in no segment that is or can be attached, -EUSERS if the
  * segment has no record left for this process or thread.
  */
 MPROC_API MPROC_MUST int mproc_mutex_lock(mproc_mutex *mutex, int64_t deadline);

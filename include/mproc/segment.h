@@ -37,6 +37,8 @@ typedef struct mproc_segment mproc_segment;
 enum mproc_segment_flags {
 	MPROC_SEGMENT_PERSISTENT = 1, /* the name outlives the last process */
 	MPROC_SEGMENT_DUMP = 2,       /* let core files contain the segment */
+	MPROC_SEGMENT_DEADLOCK =
+		4, /* what would wait in a cycle gets -EDEADLK: <mproc/deadlock.h> */
 };
 
 /* Zero in any field asks for the default. */

@@ -13,7 +13,9 @@
 #include <mproc/error.h>
 #include <mproc/event.h>
 #include <mproc/future.h>
+#include <mproc/latch.h>
 #include <mproc/mutex.h>
+#include <mproc/once.h>
 #include <mproc/pack.h>
 #include <mproc/pool.h>
 #include <mproc/queue.h>

@@ -30,6 +30,15 @@ static inline void mproc__hold_add(struct mproc__self *me, uint64_t what)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+/* Is @what noted? */
+static inline bool mproc__hold_has(const struct mproc__self *me, uint64_t what)
+{
+	for (uint32_t i = 0; i < me->n_holds; i++)
+		if (atomic_load_explicit(&me->rec->holds[i], memory_order_relaxed) == what)
+			return true;
+	return false;
+}
+
 /* Take the youngest note of @what away, wherever it stands. */
 static inline void mproc__hold_remove(struct mproc__self *me, uint64_t what)
 {

@@ -101,8 +101,10 @@ int mproc__lock_take_slow(struct mproc__lock *lock, struct mproc__self *me, uint
 			break;
 		}
 		key = mproc__wait_announce(&wait, &lock->sleepers);
-		if (atomic_load_explicit(&lock->word, memory_order_relaxed) == word)
-			mproc__wait_sleep(&wait, &lock->sleepers, key);
+		if (atomic_load_explicit(&lock->word, memory_order_relaxed) != word)
+			continue;
+		mproc__wait_saw(&wait, key);
+		mproc__wait_sleep(&wait, &lock->sleepers, key);
 	}
 	if (begun)
 		mproc__wait_end(&wait, r == 0);

@@ -3,13 +3,18 @@
 /*
  * Mutual exclusion between threads of any processes
  *
- * A mutex is an mproc__lock whose tag says that there is one. What this room adds
- * is the memory of a death: MPROC__OWNER_INHERITED in the owner word, which stays
- * through releases until an owner takes it out.
+ * A mutex is an mproc__lock whose tag says that there is one, and with which options.
+ * What this room adds is the memory of a death: MPROC__OWNER_INHERITED in the owner
+ * word, which stays through releases until an owner takes it out.
+ *
+ * The short ways are those of a mutex without options: lock finds that in the tag,
+ * unlock in an owner word without any flag. Options go the long way: see owned.c.
  *
  * Before the claim the thread notes the mutex among its holds, and takes the note
  * away after the release and its wake-up: killed anywhere in between it is found
- * there. The note decides nothing; the owner word does.
+ * there. The note decides nothing; the owner word does. Where another may unlock, the
+ * note outlives the ownership until its thread takes the mutex again or unlocks it: so
+ * it is made once only, and only where there is room.
  *
  * Kills. The lock's argument holds (lock.c). An heir killed before he has turned
  * REPAIR into INHERITED leaves REPAIR, and his heir is told the same.
@@ -25,27 +30,38 @@
 #include "ipc/holds.h"
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
+#include "ipc/mutex_layout.h"
+#include "ipc/owned.h"
 #include "ipc/participant.h"
-
-#define MUTEX_TAG 0x7874756du /* "mutx": memory that holds something else is refused */
 
 static_assert(sizeof(struct mproc__lock) <= sizeof(mproc_mutex), "a mutex has outgrown its type");
 static_assert(alignof(struct mproc__lock) <= alignof(mproc_mutex), "a mutex is misaligned");
+static_assert(MPROC_MUTEX_ANY_UNLOCK == (int)MPROC__MUTEX_ANY_UNLOCK &&
+		      MPROC_MUTEX_FAIR == (int)MPROC__MUTEX_FAIR &&
+		      MPROC_MUTEX_STRICT == (int)MPROC__MUTEX_STRICT,
+	      "an option has two numbers");
 
 static struct mproc__lock *lock_of(mproc_mutex *mutex)
 {
 	return (struct mproc__lock *)mutex;
 }
 
-/* Who we are where @mutex lies, if there is one. Return: 0 or a negative errno. */
+/*
+ * Who we are where @mutex lies, if there is one.
+ *
+ * Return: its options, or a negative errno.
+ */
 static int enter(mproc_mutex *mutex, const char *what, struct mproc__self **ret)
 {
+	uint32_t tag;
+
 	*ret = mproc__self(mutex, what);
 	if (!*ret)
 		return mproc__self_error();
-	if (atomic_load_explicit(&lock_of(mutex)->tag, memory_order_relaxed) != MUTEX_TAG)
+	tag = atomic_load_explicit(&lock_of(mutex)->tag, memory_order_relaxed);
+	if (!mproc__mutex_is(tag))
 		return mproc__fail(-EINVAL, "%s: no mutex at %p", what, (void *)mutex);
-	return 0;
+	return (int)(tag & MPROC__MUTEX_OPTIONS);
 }
 
 /* What a thread notes among its holds. */
@@ -56,8 +72,9 @@ static inline uint64_t what_of(const struct mproc__self *me, const mproc_mutex *
 
 int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 {
-	if (flags)
-		return mproc__fail(-EINVAL, "mutex init: unknown flags 0x%" PRIx32, flags);
+	if (flags & ~MPROC__MUTEX_OPTIONS)
+		return mproc__fail(-EINVAL, "mutex init: unknown flags 0x%" PRIx32,
+				   flags & ~MPROC__MUTEX_OPTIONS);
 	if ((uintptr_t)mutex % alignof(mproc_mutex))
 		return mproc__fail(-EINVAL, "mutex init: %p is not aligned to %zu bytes",
 				   (void *)mutex, alignof(mproc_mutex));
@@ -66,7 +83,7 @@ int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 				   (void *)mutex);
 	atomic_store_explicit(&lock_of(mutex)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(mutex)->sleepers, 0, memory_order_relaxed);
-	atomic_store_explicit(&lock_of(mutex)->tag, MUTEX_TAG, memory_order_release);
+	atomic_store_explicit(&lock_of(mutex)->tag, MPROC__MUTEX_TAG | flags, memory_order_release);
 	return 0;
 }
 
@@ -76,33 +93,67 @@ void mproc_mutex_destroy(mproc_mutex *mutex)
 		atomic_store_explicit(&lock_of(mutex)->tag, 0, memory_order_release);
 }
 
+/* Make the note. Return: whether it was made, and is to be taken away if the lock fails. */
+static bool note(struct mproc__self *me, uint64_t what, int options)
+{
+	if (options & MPROC_MUTEX_ANY_UNLOCK &&
+	    (me->n_holds == MPROC__HOLDS || mproc__hold_has(me, what)))
+		return false;
+	mproc__hold_add(me, what);
+	return true;
+}
+
+/* Take it away, if it is there. */
+static void forget(struct mproc__self *me, uint64_t what, int options)
+{
+	if (!(options & MPROC_MUTEX_ANY_UNLOCK) || mproc__hold_has(me, what))
+		mproc__hold_remove(me, what);
+}
+
+static int refuse(int code, mproc_mutex *mutex, const struct mproc__self *me)
+{
+	if (code == -EDEADLK && mproc__lock_mine(lock_of(mutex), me))
+		return mproc__fail(code,
+				   "mutex lock: the calling thread owns the mutex at %p already",
+				   (void *)mutex);
+	if (code == -ENOTRECOVERABLE)
+		return mproc__fail(code,
+				   "mutex lock: the mutex at %p is lost: an owner died and an heir "
+				   "unlocked it without mproc_mutex_consistent()",
+				   (void *)mutex);
+	return code;
+}
+
 /* Whatever is not the usual case: taken, inherited, misused, first call, many holds. */
 static __attribute__((__noinline__)) int lock_long(mproc_mutex *mutex, int64_t deadline)
 {
 	struct mproc__lock *lock = lock_of(mutex);
 	struct mproc__self *me;
 	uint64_t what;
-	int r;
+	int options, r;
+	bool noted;
 
-	r = enter(mutex, "mutex lock", &me);
-	if (r < 0)
-		return r;
+	options = enter(mutex, "mutex lock", &me);
+	if (options < 0)
+		return options;
 	if (deadline < 0)
 		return mproc__deadline_check("mutex lock", deadline);
 	what = what_of(me, mutex);
-	mproc__hold_add(me, what);
-	r = mproc__lock_take(lock, me, what, deadline);
+	noted = note(me, what, options);
+	if (options)
+		r = mproc__owned_take(lock, me, what, (uint32_t)options, deadline);
+	else
+		r = mproc__lock_take(lock, me, what, deadline);
 	if (r < 0) {
-		mproc__hold_remove(me, what);
-		if (r == -EDEADLK && mproc__lock_mine(lock, me))
-			mproc__fail(r,
-				    "mutex lock: the calling thread owns the mutex at %p already",
-				    (void *)mutex);
-		return r;
+		if (noted)
+			mproc__hold_remove(me, what);
+		return refuse(r, mutex, me);
 	}
 	if (r == 0)
 		return 0;
-	atomic_store_explicit(&lock->word, me->word | MPROC__OWNER_INHERITED, memory_order_relaxed);
+	if (!options)
+		atomic_store_explicit(&lock->word, me->word | MPROC__OWNER_INHERITED,
+				      memory_order_relaxed);
 	return MPROC_MUTEX_INHERITED;
 }
 
@@ -114,7 +165,7 @@ int mproc_mutex_lock(mproc_mutex *mutex, int64_t deadline)
 
 	if (__builtin_expect(me && deadline >= 0 && me->n_holds < me->holds_quick &&
 				     atomic_load_explicit(&lock->tag, memory_order_relaxed) ==
-					     MUTEX_TAG,
+					     MPROC__MUTEX_TAG,
 			     1)) {
 		atomic_store_explicit(&me->rec->holds[me->n_holds], what_of(me, mutex),
 				      memory_order_relaxed);
@@ -129,37 +180,30 @@ int mproc_mutex_lock(mproc_mutex *mutex, int64_t deadline)
 	return lock_long(mutex, deadline);
 }
 
-/* The caller's own word at @mutex. Return: 0 or -EPERM. */
-static int owned(struct mproc__lock *lock, const struct mproc__self *me, const char *what,
-		 uint64_t *ret_word)
-{
-	*ret_word = atomic_load_explicit(&lock->word, memory_order_relaxed);
-	if (mproc__owner_id(*ret_word) == me->word)
-		return 0;
-	if (!mproc__owner_id(*ret_word))
-		return mproc__fail(-EPERM, "%s: nobody owns the mutex at %p", what, (void *)lock);
-	return mproc__fail(
-		-EPERM, "%s: the mutex at %p is owned by thread record %" PRIu32 ", not %" PRIu32,
-		what, (void *)lock, mproc__owner_index(*ret_word), mproc__owner_index(me->word));
-}
-
 static __attribute__((__noinline__)) int unlock_long(mproc_mutex *mutex)
 {
 	struct mproc__lock *lock = lock_of(mutex);
 	struct mproc__self *me;
-	uint64_t word;
-	int r;
+	uint64_t word, what;
+	int options;
 
-	r = enter(mutex, "mutex unlock", &me);
-	if (r < 0)
-		return r;
-	r = owned(lock, me, "mutex unlock", &word);
-	if (r < 0)
-		return r;
-	/* Release: what was done under the mutex stands before it is free. */
-	atomic_store_explicit(&lock->word, word & MPROC__OWNER_INHERITED, memory_order_release);
-	mproc__wake_one(me, &lock->sleepers);
-	mproc__hold_remove(me, what_of(me, mutex));
+	options = enter(mutex, "mutex unlock", &me);
+	if (options < 0)
+		return options;
+	what = what_of(me, mutex);
+	word = atomic_load_explicit(&lock->word, memory_order_relaxed);
+	if (options) {
+		if (mproc__owned_release(lock, me, what, (uint32_t)options) < 0)
+			return mproc__owned_refuse(lock, me, word, "mutex unlock", "mutex");
+	} else {
+		if (!mproc__owned_by_me(me, word))
+			return mproc__owned_refuse(lock, me, word, "mutex unlock", "mutex");
+		/* Release: what was done under the mutex stands before it is free. */
+		atomic_store_explicit(&lock->word, word & MPROC__OWNER_INHERITED,
+				      memory_order_release);
+		mproc__wake_one(me, &lock->sleepers);
+	}
+	forget(me, what, options);
 	return 0;
 }
 
@@ -188,20 +232,34 @@ int mproc_mutex_unlock(mproc_mutex *mutex)
 
 int mproc_mutex_consistent(mproc_mutex *mutex)
 {
-	struct mproc__lock *lock = lock_of(mutex);
 	struct mproc__self *me;
-	uint64_t word;
-	int r;
+	int options;
 
-	r = enter(mutex, "mutex consistent", &me);
-	if (r < 0)
-		return r;
-	r = owned(lock, me, "mutex consistent", &word);
-	if (r < 0)
-		return r;
-	if (!(word & MPROC__OWNER_INHERITED))
-		return mproc__fail(-EINVAL, "mutex consistent: the mutex at %p is not inherited",
-				   (void *)mutex);
-	atomic_store_explicit(&lock->word, me->word, memory_order_release);
-	return 0;
+	options = enter(mutex, "mutex consistent", &me);
+	if (options < 0)
+		return options;
+	return mproc__owned_consistent(lock_of(mutex), me, "mutex consistent", "mutex");
+}
+
+int mproc_mutex_is_locked(mproc_mutex *mutex)
+{
+	struct mproc__self *me;
+	int options;
+
+	options = enter(mutex, "mutex is_locked", &me);
+	if (options < 0)
+		return options;
+	return mproc__owned_by_any(
+		atomic_load_explicit(&lock_of(mutex)->word, memory_order_relaxed));
+}
+
+int mproc_mutex_owner(mproc_mutex *mutex, struct mproc_mutex_owner *ret)
+{
+	struct mproc__self *me;
+	int options;
+
+	options = enter(mutex, "mutex owner", &me);
+	if (options < 0)
+		return options;
+	return mproc__owned_tell(lock_of(mutex), me, what_of(me, mutex), ret);
 }

@@ -343,6 +343,7 @@ static void free_record(struct mproc__range *range, struct mproc__thread *rec)
 	atomic_store_explicit(&rec->waits_on, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->blocked_on, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->blocked_since, 0, memory_order_relaxed);
+	atomic_store_explicit(&rec->saw_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->queued_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->n_lost, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->own,

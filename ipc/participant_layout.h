@@ -40,7 +40,9 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 /* Flags of an owner word. */
 #define MPROC__OWNER_REPAIR    UINT64_C(1) /* taken over from the dead, repair not finished */
 #define MPROC__OWNER_INHERITED UINT64_C(2) /* a last owner died; nobody said consistent() */
-#define MPROC__OWNER_LOST      UINT64_C(4) /* declared not recoverable */
+#define MPROC__OWNER_LOST      UINT64_C(4) /* beside no owner: declared not recoverable */
+#define MPROC__OWNER_SHARED    UINT64_C(4) /* beside an owner: others may write the word, too */
+#define MPROC__OWNER_HANDED    UINT64_C(8) /* free, and kept for the one that is named */
 #define MPROC__OWNER_FLAGS     UINT64_C(15)
 
 #define MPROC__GENERATION_MASK ((UINT64_C(1) << 46) - 1)
@@ -170,7 +172,14 @@ struct mproc__thread {
 	_Atomic(uint64_t) queued_at;
 	_Atomic(uint64_t) ticket;
 	_Atomic(uint64_t) reads[MPROC__READS]; /* rwlocks it reads under; decides, unlike holds */
-	uint64_t reserved[9];
+	/*
+	 * While it sleeps for a lock: since when no release has woken anybody, as
+	 * blocked_since and 0 when there is no wait, and the count of wake-ups this is seen
+	 * by (the upper half of the lock's sleepers word). For display.
+	 */
+	_Atomic(uint64_t) saw_since;
+	_Atomic(uint64_t) saw;
+	uint64_t reserved[7];
 };
 
 static_assert(sizeof(struct mproc__thread) == 384, "layout changed: bump MPROC__LAYOUT");

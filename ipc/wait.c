@@ -118,6 +118,7 @@ void mproc__wait_begin(struct mproc__wait *wait, struct mproc__self *me, uint64_
 	wait->quantum = quantum;
 	wait->word = NULL;
 	wait->blocked = 0;
+	wait->saw = 0;
 	wait->polled = 0;
 	wait->sleeps = 0;
 	wait->overslept = 0;
@@ -163,7 +164,7 @@ void mproc__fence_all(struct mproc__self *me)
 		atomic_thread_fence(memory_order_seq_cst);
 }
 
-uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
+static uint32_t announce(struct mproc__wait *wait, mproc__sleepers *word)
 {
 	uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
 	uint32_t key;
@@ -172,9 +173,24 @@ uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
 		key = (seen & ~(WAKE - 1)) | ((seen + ANNOUNCE) & (WAKE - 1)) | ASLEEP;
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, key, memory_order_seq_cst,
 							memory_order_relaxed));
-	mproc__fence_all(wait->me);
 	wait->word = word;
 	wait->key = key;
+	return key;
+}
+
+uint32_t mproc__wait_announce_fenced(struct mproc__wait *wait, mproc__sleepers *word)
+{
+	uint32_t key = announce(wait, word);
+
+	atomic_thread_fence(memory_order_seq_cst);
+	return key;
+}
+
+uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word)
+{
+	uint32_t key = announce(wait, word);
+
+	mproc__fence_all(wait->me);
 	return key;
 }
 
@@ -196,6 +212,21 @@ void mproc__wait_block(struct mproc__wait *wait)
 	atomic_store_explicit(&rec->blocked_on, wait->what, memory_order_seq_cst);
 }
 
+void mproc__wait_saw(struct mproc__wait *wait, uint32_t sleepers)
+{
+	struct mproc__thread *rec = wait->me->rec;
+
+	mproc__wait_block(wait);
+	/* Who has announced himself does not matter, whether anybody was woken does. */
+	sleepers &= ~(WAKE - 1);
+	if (wait->saw && atomic_load_explicit(&rec->saw, memory_order_relaxed) == sleepers)
+		return;
+	wait->saw = 1;
+	atomic_store_explicit(&rec->saw_since, 0, memory_order_relaxed);
+	atomic_store_explicit(&rec->saw, sleepers, memory_order_release);
+	atomic_store_explicit(&rec->saw_since, (uint64_t)mproc_now() << 1, memory_order_release);
+}
+
 /*
  * The wait is over: what the record says is what it said before. The wait around it is
  * said to be a nanosecond younger, so that a time that is read twice was there between.
@@ -204,6 +235,7 @@ static void unblock(struct mproc__wait *wait)
 {
 	struct mproc__thread *rec = wait->me->rec;
 
+	atomic_store_explicit(&rec->saw_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&rec->blocked_on, wait->outer_on, memory_order_relaxed);
 	atomic_store_explicit(&rec->blocked_since, wait->outer_since ? wait->outer_since + 2 : 0,
 			      memory_order_release);

@@ -42,6 +42,7 @@ struct mproc__wait {
 	uint32_t sleeps;
 	uint32_t blocked;   /* the record says what we wait for */
 	uint32_t overslept; /* the last sleep ended by its quantum */
+	uint32_t saw;       /* the record says since when no release was seen */
 	uint32_t key;       /* of the last announcement, and where it was made */
 	mproc__sleepers *word;
 	uint64_t outer_on, outer_since; /* the wait within which this one is, if any */
@@ -76,6 +77,16 @@ void mproc__fence_all(struct mproc__self *me);
 
 /* Announce that the caller is about to sleep. Return: the key for the sleep. */
 uint32_t mproc__wait_announce(struct mproc__wait *wait, mproc__sleepers *word);
+
+/* The same where whoever wakes has a full barrier between the change and the look. */
+uint32_t mproc__wait_announce_fenced(struct mproc__wait *wait, mproc__sleepers *word);
+
+/*
+ * Note in the thread's record that the lock waited for is owned, and since when it has
+ * been all the time: @sleepers is its word as read before the look at the owner. Only
+ * just before mproc__wait_sleep(), which counts on it.
+ */
+void mproc__wait_saw(struct mproc__wait *wait, uint32_t sleepers);
 
 /*
  * Note in the thread's record what the wait is for, if it is not there yet; the

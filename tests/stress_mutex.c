@@ -151,13 +151,12 @@ static void stop(pid_t pid, size_t i, uint64_t *random)
 		kill(pid, SIGCONT);
 }
 
-static void killed_and_stopped_owners_break_nothing(void **state)
+static void storm(void)
 {
 	int64_t end = mproc_after_ms(t_long() ? 60000 : 3000), worst = 0;
 	uint64_t random = t_seed(), sections, kills = 0, stops = 0;
 	pid_t pids[WORKERS];
 
-	(void)state;
 	for (size_t i = 0; i < WORKERS; i++)
 		pids[i] = start(i);
 	while (mproc_now() < end) {
@@ -198,6 +197,33 @@ static void killed_and_stopped_owners_break_nothing(void **state)
 	assert_null(t_range_fault(&range, 1, mproc_after_ms(5000)));
 }
 
+static void killed_and_stopped_owners_break_nothing(void **state)
+{
+	(void)state;
+	storm();
+}
+
+static void with(uint32_t flags)
+{
+	mproc_mutex_destroy(&shared->mutex);
+	assert_int_equal(mproc_mutex_init(&shared->mutex, flags), 0);
+}
+
+static void killed_and_stopped_waiters_keep_a_fair_one_going(void **state)
+{
+	(void)state;
+	with(MPROC_MUTEX_FAIR);
+	storm();
+}
+
+/* Everybody says consistent, so nobody loses it. */
+static void killed_and_stopped_owners_do_not_lose_a_strict_one(void **state)
+{
+	(void)state;
+	with(MPROC_MUTEX_STRICT | MPROC_MUTEX_ANY_UNLOCK);
+	storm();
+}
+
 #define PARKERS 4
 
 static uint64_t rounds;
@@ -224,13 +250,12 @@ static void park(void *arg)
 	atomic_fetch_add(&shared->parks, (uint64_t)usage.ru_nvcsw);
 }
 
-static void parked_processes_are_all_woken_without_a_quantum(void **state)
+static void all_are_woken(uint64_t wanted_by_default)
 {
 	const char *wanted = getenv("MPROC_PARK_ROUNDS");
 	pid_t pids[PARKERS];
 
-	(void)state;
-	rounds = (wanted ? strtoull(wanted, NULL, 10) : t_long() ? 5000000 : 200000) / PARKERS;
+	rounds = (wanted ? strtoull(wanted, NULL, 10) : wanted_by_default) / PARKERS;
 	for (size_t i = 0; i < PARKERS; i++)
 		pids[i] = t_spawn(park, (void *)(i + 1));
 	for (size_t i = 0; i < PARKERS; i++)
@@ -243,13 +268,65 @@ static void parked_processes_are_all_woken_without_a_quantum(void **state)
 	assert_true(shared->parks > rounds / 100);
 }
 
+static void parked_processes_are_all_woken_without_a_quantum(void **state)
+{
+	(void)state;
+	all_are_woken(t_long() ? 5000000 : 200000);
+}
+
+/* Where every unlock that finds a waiter is a hand-over. */
+static void hand_overs_are_all_taken_without_a_quantum(void **state)
+{
+	(void)state;
+	with(MPROC_MUTEX_FAIR);
+	all_are_woken(t_long() ? 1000000 : 40000);
+}
+
+static uint64_t served[PARKERS];
+
+static void work_for_a_while(void *arg)
+{
+	uint64_t n = 0;
+	int64_t end = mproc_after_ms(500);
+
+	while (mproc_now() < end) {
+		t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+		n++;
+		t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+	}
+	atomic_store(&shared->numbers[(uintptr_t)arg], n);
+}
+
+static void fair_one_serves_all_alike(void **state)
+{
+	uint64_t least = UINT64_MAX, most = 0;
+	pid_t pids[PARKERS];
+
+	(void)state;
+	with(MPROC_MUTEX_FAIR);
+	for (size_t i = 0; i < PARKERS; i++)
+		pids[i] = t_spawn(work_for_a_while, (void *)i);
+	for (size_t i = 0; i < PARKERS; i++) {
+		assert_int_equal(t_reap(pids[i]), 0);
+		served[i] = shared->numbers[i];
+		least = served[i] < least ? served[i] : least;
+		most = served[i] > most ? served[i] : most;
+	}
+	print_message("least served over most served: %" PRIu64 " / %" PRIu64 "\n", least, most);
+	assert_true(least * 10 > most);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(killed_and_stopped_owners_break_nothing),
+		TEST(killed_and_stopped_waiters_keep_a_fair_one_going),
+		TEST(killed_and_stopped_owners_do_not_lose_a_strict_one),
 		TEST(parked_processes_are_all_woken_without_a_quantum),
+		TEST(hand_overs_are_all_taken_without_a_quantum),
+		TEST(fair_one_serves_all_alike),
 	};
 
 	return cmocka_run_group_tests_name("stress mutex", tests, NULL, NULL);

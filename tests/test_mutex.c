@@ -87,7 +87,7 @@ static void misuse_is_told_and_changes_nothing(void **state)
 	assert_int_equal(mproc_mutex_init(&outside, 0), -ENOTCONN);
 	assert_int_equal(mproc_mutex_lock(&outside, MPROC_NOWAIT), -ENOTCONN);
 	assert_non_null(strstr(mproc_error_text(), "lies in no attached segment"));
-	assert_int_equal(mproc_mutex_init(&shared->mutex, 1), -EINVAL);
+	assert_int_equal(mproc_mutex_init(&shared->mutex, 8), -EINVAL);
 	assert_int_equal(mproc_mutex_lock(none, MPROC_NOWAIT), -EINVAL);
 	assert_non_null(strstr(mproc_error_text(), "no mutex at"));
 

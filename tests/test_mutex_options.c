@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * mproc/mutex.h: the options of a mutex, and who owns it
+ */
+
+#include <mproc/mutex.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <mproc/error.h>
+
+#include "ipc/kind_layout.h"
+#include "ipc/participant.h"
+#include "ipc/wait.h"
+#include "tests/support/child.h"
+#include "tests/support/range.h"
+
+#define ANY    MPROC_MUTEX_ANY_UNLOCK
+#define FAIR   MPROC_MUTEX_FAIR
+#define STRICT MPROC_MUTEX_STRICT
+
+struct shared {
+	mproc_mutex mutex;
+	_Atomic(uint64_t) counter, inside, broken, ready;
+	_Atomic(uint64_t) n_order, order[8]; /* who came in, one after the other */
+	_Atomic(uint64_t) rest;              /* who is inside stays there */
+};
+
+static struct t_range range;
+static struct shared *shared;
+
+static int setup(void **state)
+{
+	(void)state;
+	assert_int_equal(t_range_open(&range, 16, 32, sizeof(struct shared)), 0);
+	shared = (void *)range.room;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	t_range_close(&range);
+	return 0;
+}
+
+static void make(uint32_t flags)
+{
+	assert_int_equal(mproc_mutex_init(&shared->mutex, flags), 0);
+}
+
+static uint64_t word(void)
+{
+	return atomic_load((_Atomic(uint64_t) *)&shared->mutex);
+}
+
+static void lock_and_die(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) >= 0);
+	raise(SIGKILL);
+}
+
+/* How many wait for the mutex, as their records say. */
+static unsigned n_blocked(void)
+{
+	uint64_t off = (uint64_t)((char *)&shared->mutex - range.base);
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < range.range->n_threads; i++)
+		n += atomic_load(&range.range->threads[i].blocked_on) ==
+		     mproc__what(MPROC__KIND_MUTEX, off);
+	return n;
+}
+
+static bool so_many_wait(void *arg)
+{
+	return n_blocked() == (uintptr_t)arg;
+}
+
+static bool is_ready(void *arg)
+{
+	return atomic_load(&shared->ready) == (uintptr_t)arg;
+}
+
+static void come_in(void *arg)
+{
+	int told = mproc_mutex_lock(&shared->mutex, MPROC_FOREVER);
+
+	t_check(told >= 0);
+	shared->order[shared->n_order] = (uintptr_t)arg;
+	shared->n_order++;
+	while (atomic_load(&shared->rest) == (uintptr_t)arg)
+		usleep(1000);
+	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+}
+
+/* @n wait, the first of them first. */
+static void queue_up(pid_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		pids[i] = t_spawn(come_in, (void *)(i + 1));
+		assert_true(t_wait_until(so_many_wait, (void *)(i + 1), mproc_after_ms(5000)));
+	}
+}
+
+/* ANY_UNLOCK */
+
+static void unlock_it(void *arg)
+{
+	t_check(mproc_mutex_unlock(&shared->mutex) == (int)(intptr_t)arg);
+}
+
+static void anybody_may_unlock_what_is_locked(void **state)
+{
+	struct mproc__self *me;
+
+	(void)state;
+	make(ANY);
+	me = mproc__self(shared, "test");
+	/* More often than there is room for notes: one note is all it leaves. */
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), -EAGAIN);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, mproc_after_ms(1)), -ETIMEDOUT);
+		assert_int_equal(t_reap(t_spawn(unlock_it, (void *)0)), 0);
+		assert_int_equal(word(), 0);
+		assert_int_equal(me->n_holds, 1);
+	}
+	assert_int_equal(me->rec->n_lost, 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(me->n_holds, 0);
+	assert_int_equal(me->rec->holds[0], 0);
+}
+
+static void unlock_of_a_free_one_is_refused_and_changes_nothing(void **state)
+{
+	static const uint32_t flags[] = { ANY, ANY | FAIR, ANY | STRICT, FAIR, STRICT };
+	mproc_mutex before;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		make(flags[i]);
+		before = shared->mutex;
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), -EPERM);
+		assert_non_null(strstr(mproc_error_text(), "nobody owns"));
+		assert_memory_equal(&before, &shared->mutex, sizeof(before));
+		assert_int_equal(mproc_mutex_consistent(&shared->mutex), -EPERM);
+		assert_memory_equal(&before, &shared->mutex, sizeof(before));
+	}
+}
+
+static void stranger_may_not_unlock_without_the_option(void **state)
+{
+	static const uint32_t flags[] = { FAIR, STRICT, FAIR | STRICT };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		make(flags[i]);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+		assert_int_equal(t_reap(t_spawn(unlock_it, (void *)-EPERM)), 0);
+		assert_int_equal(mproc_mutex_is_locked(&shared->mutex), 1);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER), -EDEADLK);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	}
+	assert_int_equal(mproc_mutex_init(&shared->mutex, 8), -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "unknown flags 0x8"));
+	mproc_mutex_destroy(&shared->mutex);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), -EINVAL);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), -EINVAL);
+	assert_int_equal(mproc_mutex_is_locked(&shared->mutex), -EINVAL);
+}
+
+static void unlock_later(void *arg)
+{
+	(void)arg;
+	t_check(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
+	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+}
+
+/* As Python's Lock: the second lock waits for whoever unlocks it. */
+static void owner_that_locks_again_waits_for_another_to_unlock(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	for (uint32_t flags = ANY; flags <= (ANY | FAIR); flags += FAIR) {
+		make(flags);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER), 0);
+		pid = t_spawn(unlock_later, NULL);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, mproc_after_ms(5000)), 0);
+		assert_int_equal(t_reap(pid), 0);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(word(), 0);
+	}
+}
+
+static void death_of_the_owner_frees_it_with_every_option(void **state)
+{
+	(void)state;
+	for (uint32_t flags = 0; flags < 8; flags++) {
+		make(flags);
+		assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+		assert_int_equal(mproc_mutex_is_locked(&shared->mutex), 1);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT),
+				 MPROC_MUTEX_INHERITED);
+		assert_int_equal(mproc_mutex_consistent(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	}
+}
+
+static void news_of_a_death_outlives_anothers_unlock(void **state)
+{
+	(void)state;
+	make(ANY);
+	assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(mproc_mutex_is_locked(&shared->mutex), 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_mutex_consistent(&shared->mutex), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+}
+
+static void waits_as_owner(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+}
+
+/* The owner waits for itself, and that is no deadlock. */
+static void wait_for_what_anybody_may_unlock_is_no_deadlock(void **state)
+{
+	struct mproc__registry *reg = range.range->reg;
+	pid_t pids[2];
+
+	(void)state;
+	atomic_store(&reg->options, MPROC__OPTION_DEADLOCK);
+	make(ANY);
+	pids[0] = t_spawn(waits_as_owner, NULL);
+	assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
+	pids[1] = t_spawn(come_in, (void *)1);
+	assert_true(t_wait_until(so_many_wait, (void *)2, mproc_after_ms(5000)));
+	usleep(20000);
+	assert_int_equal(n_blocked(), 2);
+	/* One unlock by a third party is all that either of them waits for. */
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(t_reap(pids[i]), 0);
+}
+
+/* STRICT */
+
+static void find_it_lost(void *arg)
+{
+	atomic_store(&mproc__quantum_off, true);
+	t_check(mproc_mutex_lock(&shared->mutex, (intptr_t)arg) == -ENOTRECOVERABLE);
+}
+
+static void unlock_without_consistent_loses_a_strict_mutex(void **state)
+{
+	pid_t pids[2];
+
+	(void)state;
+	for (uint32_t flags = STRICT; flags <= (STRICT | FAIR); flags += FAIR) {
+		make(flags);
+		/* Heirs may die as well: the next one is told, and may say consistent. */
+		assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+		assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT),
+				 MPROC_MUTEX_INHERITED);
+		assert_int_equal(mproc_mutex_consistent(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+
+		assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT),
+				 MPROC_MUTEX_INHERITED);
+		for (size_t i = 0; i < 2; i++)
+			pids[i] = t_spawn(find_it_lost, (void *)(intptr_t)MPROC_FOREVER);
+		assert_true(t_wait_until(so_many_wait, (void *)2, mproc_after_ms(5000)));
+		usleep(20000);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		for (size_t i = 0; i < 2; i++)
+			assert_int_equal(t_reap(pids[i]), 0);
+		assert_int_equal(t_reap(t_spawn(find_it_lost, NULL)), 0);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER), -ENOTRECOVERABLE);
+		assert_non_null(strstr(mproc_error_text(), "is lost"));
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), -EPERM);
+		assert_int_equal(mproc_mutex_consistent(&shared->mutex), -EPERM);
+		assert_int_equal(mproc_mutex_is_locked(&shared->mutex), 0);
+	}
+	make(STRICT);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+}
+
+/* FAIR */
+
+static void fair_mutex_goes_to_who_came_first(void **state)
+{
+	pid_t pids[5];
+
+	(void)state;
+	make(FAIR);
+	for (int round = 0; round < 3; round++) {
+		shared->n_order = 0;
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+		queue_up(pids, 5);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		for (size_t i = 0; i < 5; i++)
+			assert_int_equal(t_reap(pids[i]), 0);
+		for (size_t i = 0; i < 5; i++)
+			assert_int_equal(shared->order[i], i + 1);
+	}
+	assert_int_equal(word(), 0);
+	assert_int_equal(range.range->reg->heals, 0);
+	assert_int_equal(range.range->reg->takeovers, 0);
+}
+
+static void nobody_overtakes_who_waits_for_a_fair_one(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	make(FAIR);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	atomic_store(&shared->rest, 1);
+	queue_up(&pid, 1);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	/* Handed over already, whether the other one has woken up or not. */
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), -EAGAIN);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), -EPERM);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, mproc_after_ms(20)), -ETIMEDOUT);
+	atomic_store(&shared->rest, 0);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+}
+
+static void wait_in_vain(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, mproc_after_ms(100)) == -ETIMEDOUT);
+	atomic_store(&shared->ready, 1);
+	pause();
+}
+
+/* One waiter has died, one has given up and lives, one is the next. */
+static void dead_and_timed_out_waiters_are_skipped(void **state)
+{
+	pid_t dead, late, pid;
+
+	(void)state;
+	make(FAIR);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	dead = t_spawn(come_in, (void *)1);
+	assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
+	late = t_spawn(wait_in_vain, NULL);
+	assert_true(t_wait_until(so_many_wait, (void *)2, mproc_after_ms(5000)));
+	pid = t_spawn(come_in, (void *)3);
+	assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
+	assert_true(t_wait_until(so_many_wait, (void *)2, mproc_after_ms(5000)));
+	assert_int_equal(kill(dead, SIGKILL), 0);
+	assert_int_equal(t_reap(dead), SIGKILL);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(shared->n_order, 1);
+	assert_int_equal(shared->order[0], 3);
+	assert_int_equal(kill(late, SIGKILL), 0);
+	assert_int_equal(t_reap(late), SIGKILL);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+}
+
+/* Handed to one that is stopped and then dies: the next one gets it, and is told nothing. */
+static void waiter_that_dies_with_a_hand_over_leaves_no_news(void **state)
+{
+	siginfo_t info = { 0 };
+	pid_t pids[2];
+
+	(void)state;
+	make(FAIR);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	queue_up(pids, 2);
+	assert_int_equal(kill(pids[0], SIGSTOP), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pids[0], &info, WSTOPPED | WNOWAIT), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_true(word() & MPROC__OWNER_HANDED);
+	assert_int_equal(mproc_mutex_is_locked(&shared->mutex), 0);
+	usleep(30000); /* more than a quantum: a stopped one is not dead, and keeps its turn */
+	assert_int_equal(shared->n_order, 0);
+	assert_int_equal(kill(pids[0], SIGKILL), 0);
+	assert_int_equal(t_reap(pids[0]), SIGKILL);
+	assert_int_equal(t_reap(pids[1]), 0);
+	assert_int_equal(shared->n_order, 1);
+	assert_int_equal(shared->order[0], 2);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	assert_int_equal(range.range->reg->takeovers, 0);
+}
+
+/* What a hand-over leaves whose author died before he saw that the other had given up. */
+static void mutex_kept_for_one_that_does_not_wait_is_free(void **state)
+{
+	struct mproc__identity *other, *me;
+	struct mproc__self *self;
+
+	(void)state;
+	make(FAIR);
+	assert_int_equal(mproc__identity_new(&other, range.range), 0);
+	self = mproc__self(shared, "test");
+	me = mproc__identity;
+	atomic_store((_Atomic(uint64_t) *)&shared->mutex,
+		     self->word | MPROC__OWNER_SHARED | MPROC__OWNER_HANDED);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), -EPERM);
+	mproc__identity_act(other);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(word(), 0);
+	mproc__identity_act(me);
+	atomic_store((_Atomic(uint64_t) *)&shared->mutex,
+		     self->word | MPROC__OWNER_SHARED | MPROC__OWNER_HANDED);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	mproc__identity_kill(other);
+}
+
+/* Who owns it */
+
+static void hold_until_told(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) >= 0);
+	atomic_store(&shared->ready, 1);
+	for (;;)
+		pause();
+}
+
+static void owner_is_told_with_names_and_times(void **state)
+{
+	struct mproc_mutex_owner owner;
+	struct stat ns;
+	pid_t pid, waiter;
+
+	(void)state;
+	for (uint32_t flags = 0; flags <= FAIR; flags += FAIR) {
+		make(flags);
+		atomic_store(&shared->ready, 0);
+		atomic_store(&shared->n_order, 0);
+		memset(&owner, 0xff, sizeof(owner));
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 0);
+		assert_int_equal(owner.pid | owner.is_alive | owner.n_waiters, 0);
+		pid = t_spawn(hold_until_told, NULL);
+		assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
+		assert_int_equal(owner.pid, pid);
+		assert_int_equal(owner.tid, pid);
+		assert_int_equal(stat("/proc/self/ns/pid", &ns), 0);
+		assert_true(owner.pid_ns == ns.st_ino);
+		assert_string_equal(owner.process, "test_mutex_options");
+		assert_int_not_equal(strlen(owner.thread), 0);
+		assert_int_equal(owner.is_alive, 1);
+		assert_int_equal(owner.is_inherited, 0);
+		assert_int_equal(owner.n_waiters, 0);
+		assert_true(owner.held_ns == 0 && owner.waited_ns == 0);
+
+		waiter = t_spawn(come_in, (void *)1);
+		assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
+		usleep(50000);
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
+		assert_int_equal(owner.n_waiters, 1);
+		assert_in_range(owner.held_ns, 20000000, INT64_C(60000000000));
+		assert_true(owner.waited_ns >= owner.held_ns);
+
+		assert_int_equal(kill(waiter, SIGKILL), 0);
+		assert_int_equal(t_reap(waiter), SIGKILL);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(t_reap(pid), SIGKILL);
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
+		assert_int_equal(owner.pid, pid);
+		assert_int_equal(owner.is_alive, 0);
+		assert_int_equal(owner.is_inherited, 1);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 1);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 0);
+		assert_int_equal(owner.is_inherited, 1);
+		mproc_mutex_destroy(&shared->mutex);
+		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), -EINVAL);
+	}
+}
+
+/* The wait began long before the present owner came: that is no time of his. */
+static void new_owner_has_not_held_it_since_the_first_wait(void **state)
+{
+	struct mproc_mutex_owner owner;
+	pid_t pids[2];
+
+	(void)state;
+	make(FAIR);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	atomic_store(&shared->rest, 1);
+	queue_up(pids, 2);
+	usleep(300000);
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	usleep(1000);
+	assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
+	assert_int_equal(owner.pid, pids[0]);
+	assert_int_equal(owner.n_waiters, 1);
+	assert_true(owner.waited_ns >= 300000000);
+	assert_true(owner.held_ns < 300000000);
+	atomic_store(&shared->rest, 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(t_reap(pids[i]), 0);
+}
+
+/* Exclusion */
+
+#define ROUNDS 3000
+
+static void count_under_mutex(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < ROUNDS; i++) {
+		t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+		if (atomic_fetch_add(&shared->inside, 1) != 0)
+			atomic_store(&shared->broken, 1);
+		atomic_store_explicit(&shared->counter,
+				      atomic_load_explicit(&shared->counter, memory_order_relaxed) +
+					      1,
+				      memory_order_relaxed);
+		atomic_fetch_sub(&shared->inside, 1);
+		t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+	}
+}
+
+static void processes_exclude_each_other_with_every_option(void **state)
+{
+	pid_t pids[4];
+
+	(void)state;
+	for (uint32_t flags = 1; flags < 8; flags++) {
+		make(flags);
+		shared->counter = 0;
+		for (size_t i = 0; i < 4; i++)
+			pids[i] = t_spawn(count_under_mutex, NULL);
+		for (size_t i = 0; i < 4; i++)
+			assert_int_equal(t_reap(pids[i]), 0);
+		assert_int_equal(shared->counter, 4 * ROUNDS);
+		assert_int_equal(shared->broken, 0);
+		assert_int_equal(word(), 0);
+	}
+	assert_int_equal(range.range->reg->heals, 0);
+	assert_int_equal(range.range->reg->takeovers, 0);
+}
+
+static uint64_t plain; /* under the mutex, and seen by ThreadSanitizer */
+
+static void *thread_counts(void *arg)
+{
+	mproc__identity_act(arg);
+	for (int i = 0; i < ROUNDS; i++) {
+		t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+		plain++;
+		t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+	}
+	mproc__identity_act(NULL);
+	return NULL;
+}
+
+static void threads_as_participants_exclude_each_other(void **state)
+{
+	static const uint32_t flags[] = { 0, ANY, FAIR, STRICT };
+	struct mproc__identity *who[3];
+	pthread_t threads[3];
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++) {
+		make(flags[k]);
+		plain = 0;
+		for (size_t i = 0; i < 3; i++)
+			assert_int_equal(mproc__identity_new(&who[i], range.range), 0);
+		for (size_t i = 0; i < 3; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, thread_counts, who[i]),
+					 0);
+		for (size_t i = 0; i < 3; i++)
+			assert_int_equal(pthread_join(threads[i], NULL), 0);
+		for (size_t i = 0; i < 3; i++)
+			mproc__identity_kill(who[i]);
+		assert_int_equal(plain, 3 * ROUNDS);
+	}
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(anybody_may_unlock_what_is_locked),
+		TEST(unlock_of_a_free_one_is_refused_and_changes_nothing),
+		TEST(stranger_may_not_unlock_without_the_option),
+		TEST(owner_that_locks_again_waits_for_another_to_unlock),
+		TEST(wait_for_what_anybody_may_unlock_is_no_deadlock),
+		TEST(death_of_the_owner_frees_it_with_every_option),
+		TEST(news_of_a_death_outlives_anothers_unlock),
+		TEST(unlock_without_consistent_loses_a_strict_mutex),
+		TEST(fair_mutex_goes_to_who_came_first),
+		TEST(nobody_overtakes_who_waits_for_a_fair_one),
+		TEST(dead_and_timed_out_waiters_are_skipped),
+		TEST(waiter_that_dies_with_a_hand_over_leaves_no_news),
+		TEST(mutex_kept_for_one_that_does_not_wait_is_free),
+		TEST(owner_is_told_with_names_and_times),
+		TEST(new_owner_has_not_held_it_since_the_first_wait),
+		TEST(processes_exclude_each_other_with_every_option),
+		TEST(threads_as_participants_exclude_each_other),
+	};
+
+	return cmocka_run_group_tests_name("mutex options", tests, NULL, NULL);
+}

@@ -271,6 +271,13 @@ void mproc__wait_sleep(struct mproc__wait *wait, mproc__sleepers *word, uint32_t
 	atomic_store_explicit(&rec->cpu, mproc__cpu(), memory_order_relaxed);
 }
 
+/* Was anybody woken since we announced ourselves? */
+static bool woken(const struct mproc__wait *wait)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return (atomic_load_explicit(wait->word, memory_order_relaxed) ^ wait->key) >= WAKE;
+}
+
 void mproc__wait_end(struct mproc__wait *wait, bool ok)
 {
 	struct mproc__self *me = wait->me;
@@ -282,9 +289,8 @@ void mproc__wait_end(struct mproc__wait *wait, bool ok)
 	else if (!wait->owned && wait->polled && ok)
 		me->polls = me->polls >= POLLS_MAX - wait->polled ? POLLS_MAX
 								  : me->polls + wait->polled;
-	if (ok && wait->overslept &&
-	    (atomic_load_explicit(wait->word, memory_order_relaxed) ^ wait->key) < WAKE &&
-	    !mproc__somebody_at(me, wait->what))
+	if (ok && wait->overslept && !woken(wait) && !mproc__somebody_at(me, wait->what) &&
+	    !woken(wait)) /* again: by one who has gone since */
 		atomic_fetch_add_explicit(&me->range->reg->heals, 1, memory_order_relaxed);
 }
 

@@ -49,6 +49,7 @@ struct image_proc {
 	uint64_t pid_ns;
 	uint64_t since;
 	uint64_t generation;
+	uint64_t key; /* the same in all segments of the process */
 	uint32_t n_threads;
 	char exe[72]; /* NUL-terminated or not */
 };
@@ -58,13 +59,17 @@ struct image_thread {
 	uint32_t slot; /* of its process */
 	enum image_life life;
 	uint64_t generation;
+	uint64_t own; /* the record's first word */
 	uint32_t tid;
 	uint32_t cpu;
-	uint32_t n_holds, n_lost;
+	uint32_t n_holds, n_lost, n_reads;
 	uint32_t n_acting;
+	uint64_t blocked_since; /* as it stands there; 0: it waits for nothing */
+	uint64_t blocked_on;
 	uint64_t waits_on; /* of these, each: mproc__what() */
 	uint64_t acting[MPROC__ACTS];
 	uint64_t holds[MPROC__HOLDS];
+	uint64_t reads[MPROC__READS];
 	char name[16]; /* NUL-terminated or not */
 };
 

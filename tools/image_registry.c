@@ -54,6 +54,7 @@ static void add_proc(struct image *image, uint32_t i, const void *record)
 	proc->generation = mproc__proc_generation(st);
 	proc->pid = atomic_load_explicit(&raw->pid, memory_order_relaxed);
 	proc->pid_ns = atomic_load_explicit(&raw->pid_ns, memory_order_relaxed);
+	proc->key = atomic_load_explicit(&raw->key, memory_order_relaxed);
 	proc->since = atomic_load_explicit(&raw->since, memory_order_relaxed);
 	memcpy(proc->exe, raw->exe, sizeof(proc->exe));
 }
@@ -96,6 +97,7 @@ static void add_thread(struct image *image, uint32_t i, const void *record)
 	memset(thread, 0, sizeof(*thread));
 	thread->index = i;
 	thread->slot = mproc__own_proc(own);
+	thread->own = own;
 	thread->generation = mproc__owner_generation(own);
 	proc = find_proc(image, thread->slot);
 	thread->life = !proc                                         ? IMAGE_DEAD
@@ -106,6 +108,8 @@ static void add_thread(struct image *image, uint32_t i, const void *record)
 	thread->tid = atomic_load_explicit(&raw->tid, memory_order_relaxed);
 	thread->cpu = atomic_load_explicit(&raw->cpu, memory_order_relaxed);
 	thread->n_lost = atomic_load_explicit(&raw->n_lost, memory_order_relaxed);
+	thread->blocked_on = atomic_load_explicit(&raw->blocked_on, memory_order_relaxed);
+	thread->blocked_since = atomic_load_explicit(&raw->blocked_since, memory_order_relaxed);
 	thread->waits_on = atomic_load_explicit(&raw->waits_on, memory_order_relaxed);
 	for (uint32_t k = 0; k < MPROC__ACTS; k++) {
 		what = atomic_load_explicit(&raw->acting[k], memory_order_relaxed);
@@ -116,6 +120,11 @@ static void add_thread(struct image *image, uint32_t i, const void *record)
 		what = atomic_load_explicit(&raw->holds[k], memory_order_relaxed);
 		if (what)
 			thread->holds[thread->n_holds++] = what;
+	}
+	for (uint32_t k = 0; k < MPROC__READS; k++) {
+		what = atomic_load_explicit(&raw->reads[k], memory_order_relaxed);
+		if (what)
+			thread->reads[thread->n_reads++] = what;
 	}
 	memcpy(thread->name, raw->name, sizeof(thread->name));
 }

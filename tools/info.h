@@ -14,4 +14,7 @@ void info_print_objects(const struct image *image);
 /* Everything, for programs. */
 json_object *info_json(const struct segment *segment);
 
+/* An object that is held, acted on or waited for. */
+json_object *what_json(const struct image *image, uint64_t what);
+
 #endif /* SHMTOOL_INFO_H */

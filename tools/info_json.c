@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static json_object *what_json(const struct image *image, uint64_t what)
+json_object *what_json(const struct image *image, uint64_t what)
 {
 	const struct image_object *object = image_object_at(image, mproc__what_off(what));
 	json_object *ret = json_object_new_object();

@@ -25,6 +25,7 @@ static const struct command {
 } commands[] = {
 	{ "ls", ls_main },
 	{ "info", info_main },
+	{ "locks", locks_main },
 	{ "gc", gc_main },
 };
 
@@ -33,11 +34,13 @@ static const char doc[] =
 	"Commands:\n"
 	"  ls     list segments: named ones, and anonymous ones of running processes\n"
 	"  info   show one segment: who takes part, what lies in it\n"
+	"  locks  show who holds and who waits for which lock, and deadlocks\n"
 	"  gc     remove what dead programs have left behind\n"
 	"\n"
 	"shmtool COMMAND --help tells more.\n"
 	"\n"
-	"Exit status: 0, 1 if nothing was found or something failed, 64 for wrong usage.";
+	"Exit status: 0, 1 if nothing was found or something failed, 2 if locks found a deadlock, "
+	"64 for wrong usage.";
 
 void say(const char *fmt, ...)
 {

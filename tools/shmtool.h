@@ -13,6 +13,7 @@
 /* One command each, called with "shmtool COMMAND" as argv[0]. Return: exit status. */
 int ls_main(int argc, char **argv);
 int info_main(int argc, char **argv);
+int locks_main(int argc, char **argv);
 int gc_main(int argc, char **argv);
 
 /* One line on standard error, after "shmtool: ". */

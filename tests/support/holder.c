@@ -8,6 +8,11 @@
  *	persistent	it outlives its processes
  *	mutex		take the mutex in block "table" and keep it
  *	values		make values and an array, and keep the lock of value "count"
+ *	hold:BLOCK	let a thread, "abba", take the mutex in block BLOCK, made if need be;
+ *			from SIGUSR1 on it waits
+ *	want:BLOCK	for that in this one,
+ *	in:SEGMENT	which lies in this segment,
+ *	deadline	for a minute
  *	wait		let a thread wait for a message of queue "idle"
  *	close		close every descriptor, as a daemon does
  *
@@ -25,6 +30,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +69,67 @@ static void *wait_for_message(void *arg)
 	prctl(PR_SET_NAME, "wait\033[31m\n");
 	check(mproc_queue_get(idle, NULL, 0, NULL, MPROC_FOREVER), "get");
 	return NULL;
+}
+
+/* What stands after @prefix in a word, or NULL. */
+static const char *told(char **words, const char *prefix)
+{
+	for (; *words; words++)
+		if (!strncmp(*words, prefix, strlen(prefix)))
+			return *words + strlen(prefix);
+	return NULL;
+}
+
+static struct {
+	mproc_mutex *hold, *want;
+	int64_t deadline;
+	atomic_bool holds;
+} abba;
+
+static mproc_mutex *mutex_in(mproc_segment *segment, const char *block)
+{
+	void *object;
+
+	check(mproc_segment_object(&object, segment, block, TABLE_LEN, init_table, NULL), block);
+	return (mproc_mutex *)((char *)object + 64);
+}
+
+static void *hold_and_want(void *arg)
+{
+	sigset_t set;
+	int sig;
+
+	(void)arg;
+	prctl(PR_SET_NAME, "abba");
+	check(mproc_mutex_lock(abba.hold, MPROC_FOREVER), "hold");
+	abba.holds = true;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigwait(&set, &sig);
+	check(mproc_mutex_lock(abba.want, abba.deadline), "want");
+	pause();
+	return NULL;
+}
+
+static void begin_abba(mproc_segment *segment, char **words)
+{
+	const char *in = told(words, "in:");
+	mproc_segment *other = segment;
+	pthread_t thread;
+	sigset_t set;
+
+	if (in)
+		check(mproc_segment_open(&other, in), in);
+	abba.hold = mutex_in(segment, told(words, "hold:"));
+	abba.want = mutex_in(other, told(words, "want:"));
+	abba.deadline = asked(words, "deadline") ? mproc_after_ms(60000) : MPROC_FOREVER;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (pthread_create(&thread, NULL, hold_and_want, NULL) != 0)
+		exit(1);
+	while (!abba.holds)
+		usleep(1000);
 }
 
 static void fill(mproc_segment *segment, char **words)
@@ -137,6 +204,8 @@ int main(int argc, char **argv)
 	fill(segment, argv + 2);
 	if (asked(argv + 2, "values"))
 		make_values(segment);
+	if (told(argv + 2, "hold:"))
+		begin_abba(segment, argv + 2);
 	puts("ready");
 	fflush(stdout);
 	if (asked(argv + 2, "close"))

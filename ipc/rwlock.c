@@ -85,9 +85,7 @@ struct rwlock {
 static_assert(sizeof(struct rwlock) <= sizeof(mproc_rwlock), "a rwlock has outgrown its type");
 static_assert(alignof(struct rwlock) <= alignof(mproc_rwlock), "a rwlock is misaligned");
 static_assert(MPROC_RWLOCK_READS_MAX == MPROC__READS, "the header says how many");
-static_assert(!(INSIDE & (MPROC__OWNER_REPAIR | MPROC__OWNER_INHERITED | MPROC__OWNER_LOST)) &&
-		      (INSIDE & MPROC__OWNER_FLAGS),
-	      "a flag of its own");
+static_assert((INSIDE & MPROC__OWNER_FLAGS) == INSIDE, "INSIDE is no flag of an owner word");
 
 /* A writer on its way in. */
 struct entry {
@@ -133,7 +131,6 @@ static int enter(mproc_rwlock *rwlock, const char *what, struct mproc__self **re
 	return 0;
 }
 
-/* What stands among holds and reads. */
 static inline uint64_t what_of(const struct mproc__self *me, const mproc_rwlock *rwlock)
 {
 	return mproc__what(MPROC__KIND_RWLOCK, mproc__self_off(me, rwlock));
@@ -145,7 +142,6 @@ static bool is_news(uint64_t word)
 	return word & (MPROC__OWNER_INHERITED | INSIDE);
 }
 
-/* Does the word keep readers out? */
 static bool is_closed(struct rwlock *rw, uint64_t word)
 {
 	return mproc__owner_id(word) && ((word & INSIDE) || !readers_first(rw));
@@ -223,7 +219,6 @@ static void bury(struct rwlock *rw, struct mproc__self *me, uint64_t word)
 	wake_everybody(rw, me);
 }
 
-/* The CPU its owner last ran on. */
 static uint32_t owner_cpu(const struct mproc__range *range, uint64_t word)
 {
 	uint32_t index = mproc__owner_index(word);
@@ -444,11 +439,12 @@ static int write_enter(struct entry *entry)
 	if (!readers_first(rw)) {
 		fence_readers(me);
 		r = wait_for_readers(entry);
-		if (r == 0)
-			atomic_store_explicit(&rw->lock.word, word | INSIDE, memory_order_relaxed);
+		if (r < 0)
+			return r;
+		atomic_store_explicit(&rw->lock.word, word | INSIDE, memory_order_relaxed);
 		/* Nothing of what is done inside comes before the word that says so. */
 		atomic_signal_fence(memory_order_seq_cst);
-		return r;
+		return 0;
 	}
 	for (;;) {
 		r = wait_for_readers(entry);
@@ -523,7 +519,7 @@ int mproc_rwlock_write_lock(mproc_rwlock *rwlock, int64_t deadline)
 	return told(atomic_load_explicit(&rw->lock.word, memory_order_relaxed));
 }
 
-/* Is the calling thread the writer? Return: 0 or -EPERM. */
+/* Return: 0 or -EPERM. */
 static int owned(struct rwlock *rw, const struct mproc__self *me, const char *what)
 {
 	uint64_t word = word_of(rw);

@@ -7,6 +7,7 @@
  */
 
 #include <mproc/array.h>
+#include <mproc/barrier.h>
 #include <mproc/common.h>
 #include <mproc/cpu.h>
 #include <mproc/deadlock.h>

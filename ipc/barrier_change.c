@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The barrier: joining, leaving, breaking, and making it as it was
+ *
+ * See barrier.c for what is committed by which store, and who finishes it.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "ipc/barrier_inside.h"
+#include "ipc/error.h"
+#include "ipc/participant.h"
+
+/* With the lock. Return: 0, -EPIPE, -EUSERS. */
+static int join(struct mproc__barrier_call *call)
+{
+	struct mproc__barrier *b = call->b;
+	struct mproc__barrier_place *place;
+	uint64_t state;
+	int i;
+
+	i = mproc__barrier_place_of(call, call->me->word);
+	if (i < 0)
+		i = mproc__barrier_place_of(call, VACANT);
+	if (i < 0)
+		mproc__barrier_bury(call);
+	if (i < 0)
+		i = mproc__barrier_place_of(call, VACANT);
+	state = get(&b->state);
+	if (state & BROKEN)
+		return -EPIPE;
+	if (i < 0)
+		i = mproc__barrier_place_of(call, CLOSED);
+	if (i < 0)
+		return -EUSERS;
+	place = &b->places[i];
+	if (get(&place->owner) == call->me->word) {
+		put(&place->ticket, get(&place->ticket) | JOINED);
+		return 0;
+	}
+	put(&place->ticket, JOINED);
+	if (get(&place->owner) == VACANT) {
+		put(&place->owner, call->me->word);
+		return 0;
+	}
+	put(&place->owner, call->me->word);
+	mproc__barrier_put_state(
+		call, state_word(phase_of(state), parties_of(state) + 1, arrived_of(state)) |
+			      (state & 15));
+	return 0;
+}
+
+int mproc_barrier_join(mproc_barrier *barrier)
+{
+	struct mproc__barrier_call call = { 0 };
+	int r;
+
+	r = mproc__barrier_enter(&call, barrier, "barrier join");
+	if (r == 0)
+		r = mproc__barrier_take(&call);
+	if (r < 0)
+		return r;
+	r = join(&call);
+	mproc__barrier_give(&call);
+	if (r == -EPIPE)
+		return mproc__fail(r, "barrier join: the barrier at %p is broken", (void *)barrier);
+	if (r == -EUSERS)
+		return mproc__fail(
+			r, "barrier join: all %" PRIu32 " places of the barrier at %p are taken",
+			call.n, (void *)barrier);
+	return r;
+}
+
+int mproc_barrier_leave(mproc_barrier *barrier)
+{
+	struct mproc__barrier_call call = { 0 };
+	int i, r;
+
+	r = mproc__barrier_enter(&call, barrier, "barrier leave");
+	if (r == 0)
+		r = mproc__barrier_take(&call);
+	if (r < 0)
+		return r;
+	i = mproc__barrier_place_of(&call, call.me->word);
+	if (i >= 0)
+		mproc__barrier_close_place(&call, &call.b->places[i]);
+	mproc__barrier_give(&call);
+	if (i < 0)
+		return mproc__fail(-EPERM,
+				   "barrier leave: the calling thread is no party of the barrier "
+				   "at %p",
+				   (void *)barrier);
+	return 0;
+}
+
+int mproc_barrier_abort(mproc_barrier *barrier)
+{
+	struct mproc__barrier_call call = { 0 };
+	int r;
+
+	r = mproc__barrier_enter(&call, barrier, "barrier abort");
+	if (r == 0)
+		r = mproc__barrier_take(&call);
+	if (r < 0)
+		return r;
+	mproc__barrier_put_state(&call, get(&call.b->state) | BROKEN);
+	mproc__barrier_give(&call);
+	return 0;
+}
+
+int mproc_barrier_reset(mproc_barrier *barrier)
+{
+	struct mproc__barrier_call call = { 0 };
+	int r;
+
+	r = mproc__barrier_enter(&call, barrier, "barrier reset");
+	if (r == 0)
+		r = mproc__barrier_take(&call);
+	if (r < 0)
+		return r;
+	/* From here on it is an heir's business as well as ours. */
+	mproc__barrier_put_state(&call, get(&call.b->state) | BROKEN | RESETTING);
+	mproc__barrier_finish_reset(&call);
+	mproc__barrier_give(&call);
+	return 0;
+}
+
+static int look(mproc_barrier *barrier, const char *what, uint64_t *ret)
+{
+	struct mproc__barrier_call call = { 0 };
+	int r;
+
+	r = mproc__barrier_enter(&call, barrier, what);
+	if (r == 0)
+		*ret = get(&call.b->state);
+	return r;
+}
+
+int mproc_barrier_n_parties(mproc_barrier *barrier)
+{
+	uint64_t state = 0;
+	int r = look(barrier, "barrier n_parties", &state);
+
+	return r < 0 ? r : (int)parties_of(state);
+}
+
+int mproc_barrier_n_waiting(mproc_barrier *barrier)
+{
+	uint64_t state = 0;
+	int r = look(barrier, "barrier n_waiting", &state);
+
+	if (r < 0)
+		return r;
+	return state & BROKEN ? 0 : (int)arrived_of(state);
+}
+
+int mproc_barrier_is_broken(mproc_barrier *barrier)
+{
+	uint64_t state = 0;
+	int r = look(barrier, "barrier is_broken", &state);
+
+	return r < 0 ? r : (state & BROKEN) != 0;
+}

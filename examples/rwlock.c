@@ -56,8 +56,8 @@ static int table_change(struct table *table, int64_t version)
 /* Return: how many prices are wrong, or a negative errno. */
 static int table_look(struct table *table)
 {
-	int r = mproc_rwlock_read_lock(&table->rwlock, mproc_after_ms(5000));
 	int wrong = 0;
+	int r = mproc_rwlock_read_lock(&table->rwlock, mproc_after_ms(5000));
 
 	if (r < 0)
 		return r;

@@ -298,10 +298,27 @@ static void it_works_again(void)
 		t_sweep_fail("%s", fault);
 }
 
+/*
+ * Is there nothing left to be done by those who wait? A dead owner of the lock is found
+ * by them, and who is complete releases himself.
+ */
+static bool is_settled(void *arg)
+{
+	uint64_t word = *(_Atomic(uint64_t) *)barrier;
+	int n = mproc_barrier_n_waiting(barrier);
+
+	if (helpers_are_through(arg))
+		return true;
+	if (mproc__owner_id(word) && mproc__dead(range.range, word))
+		return false;
+	return n == 0 || n < mproc_barrier_n_parties(barrier);
+}
+
 /* Arrive where the victim did not, if it is waited for. Return: the result, or INT64_MIN. */
 static int64_t substitute(void)
 {
-	if (t_wait_until(helpers_are_through, NULL, mproc_after_ms(400)))
+	t_sweep_check(t_wait_until(is_settled, NULL, mproc_after_ms(4000)));
+	if (t_wait_until(helpers_are_through, NULL, mproc_after_ms(100)))
 		return INT64_MIN;
 	if (mproc_barrier_is_broken(barrier) == 1 || mproc_barrier_n_waiting(barrier) == 0)
 		return INT64_MIN;

@@ -23,6 +23,7 @@
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>
 #include <mproc/task.h>
+#include <mproc/thread.h>
 #include <mproc/types.h>
 #include <mproc/value.h>
 

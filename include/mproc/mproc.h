@@ -24,6 +24,7 @@
 #include <mproc/segment.h>
 #include <mproc/task.h>
 #include <mproc/thread.h>
+#include <mproc/timer.h>
 #include <mproc/types.h>
 #include <mproc/value.h>
 

@@ -15,6 +15,7 @@
 #include <mproc/event.h>
 #include <mproc/future.h>
 #include <mproc/latch.h>
+#include <mproc/local.h>
 #include <mproc/mutex.h>
 #include <mproc/once.h>
 #include <mproc/pack.h>

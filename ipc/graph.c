@@ -46,6 +46,23 @@
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 
+/*
+ * Who waits for this lock waits for its owner, if it has one: not where anybody may
+ * unlock it, nor where it is free and kept for the thread that is named.
+ */
+static uint64_t owner_of(struct mproc__lock *lock, uint64_t what)
+{
+	uint32_t tag = atomic_load_explicit(&lock->tag, memory_order_relaxed);
+	uint64_t word = atomic_load(&lock->word);
+
+	if (mproc__what_kind(what) == MPROC__KIND_MUTEX && mproc__mutex_is(tag) &&
+	    (tag & MPROC__MUTEX_ANY_UNLOCK))
+		return 0;
+	if (mproc__what_kind(what) != MPROC__KIND_RWLOCK && (word & MPROC__OWNER_HANDED))
+		return 0;
+	return mproc__owner_id(word);
+}
+
 /* The lock that @what is, or NULL if it is none that has an owner. */
 static struct mproc__lock *lock_at(const struct mproc__range *range, uint64_t what)
 {
@@ -85,8 +102,8 @@ static bool edge_at(struct mproc__range *range, uint32_t index, struct mproc__ed
 	if (!lock || atomic_load(&rec->blocked_since) != since ||
 	    mproc__own_state(own) != MPROC__THREAD_LIVE || mproc__own_proc(own) >= range->n_procs)
 		return false;
-	word = atomic_load(&lock->word);
-	if (!mproc__owner_id(word) || mproc__owner_index(word) >= range->n_threads ||
+	word = owner_of(lock, what);
+	if (!word || mproc__owner_index(word) >= range->n_threads ||
 	    mproc__owner_index(word) == index)
 		return false;
 	theirs = atomic_load(&range->threads[mproc__owner_index(word)].own);
@@ -99,7 +116,7 @@ static bool edge_at(struct mproc__range *range, uint32_t index, struct mproc__ed
 		.key = atomic_load(&range->procs[mproc__own_proc(own)].key),
 		.what = what,
 		.since = since,
-		.word = mproc__owner_id(word),
+		.word = word,
 		.waiter = index,
 		.tid = atomic_load(&rec->tid),
 	};

@@ -26,6 +26,7 @@
 #include <mproc/error.h>
 #include <mproc/event.h>
 #include <mproc/mutex.h>
+#include <mproc/rwlock.h>
 #include <mproc/value.h>
 
 #include "ipc/participant.h"
@@ -52,6 +53,7 @@ struct part {
 	unsigned i;
 	mproc_mutex *first, *second;
 	int64_t deadline_ms; /* 0: for ever */
+	bool robbed;         /* another will have unlocked the first */
 };
 
 static struct part parts[WORKERS];
@@ -155,7 +157,7 @@ static void act(const struct part *part)
 			 mproc_error_text());
 	if (r >= 0)
 		t_check(mproc_mutex_unlock(part->second) == 0);
-	t_check(mproc_mutex_unlock(part->first) == 0);
+	t_check(mproc_mutex_unlock(part->first) == (part->robbed ? -EPERM : 0));
 	atomic_store(&scene->done[part->i], 1);
 }
 
@@ -185,7 +187,7 @@ static void act_as_two(void *arg)
 
 static void set_part(unsigned i, mproc_mutex *first, mproc_mutex *second, int64_t deadline_ms)
 {
-	parts[i] = (struct part){ i, first, second, deadline_ms };
+	parts[i] = (struct part){ i, first, second, deadline_ms, false };
 	if (atomic_load(&scene->n_wanted) < i + 1)
 		atomic_store(&scene->n_wanted, i + 1);
 }
@@ -338,7 +340,7 @@ static void three_and_one_who_waits_for_them_are_one_cycle_of_three(void **state
 	start(3);
 	wait_for_blocked(3);
 	/* It holds nothing that the others want. */
-	parts[3] = (struct part){ 3, a, b, 0 };
+	parts[3] = (struct part){ 3, a, b, 0, false };
 	pids[n_pids++] = t_spawn(act_alone, &parts[3]);
 	wait_for_blocked(4);
 	assert_int_equal(check(NULL), 1);
@@ -577,6 +579,86 @@ static void who_waits_where_it_is_asked_for_is_refused(void **state)
 	}
 }
 
+static void make_with(mproc_mutex *mutex, uint32_t flags)
+{
+	mproc_mutex_destroy(mutex);
+	assert_int_equal(mproc_mutex_init(mutex, flags), 0);
+}
+
+static void what_anybody_may_unlock_is_in_no_cycle(void **state)
+{
+	(void)state;
+	make_with(a, MPROC_MUTEX_ANY_UNLOCK);
+	set_part(0, a, b, 0);
+	set_part(1, b, a, 0);
+	parts[0].robbed = true;
+	start(2);
+	wait_for_blocked(2);
+	usleep(20000);
+	assert_int_equal(check(NULL), 0);
+	/* A third one does. */
+	assert_int_equal(mproc_mutex_unlock(a), 0);
+	wait_for_done(0);
+	wait_for_done(1);
+	assert_int_equal(scene->result[0], 0);
+	assert_int_equal(scene->result[1], 0);
+}
+
+static void one_of_those_who_queue_is_refused(void **state)
+{
+	(void)state;
+	make_with(a, MPROC_MUTEX_FAIR);
+	make_with(b, MPROC_MUTEX_FAIR | MPROC_MUTEX_STRICT);
+	for (int round = 0; round < 10; round++) {
+		set_part(0, a, b, 0);
+		set_part(1, b, a, 0);
+		start(2);
+		expect_one_refused(2);
+		again();
+	}
+}
+
+static mproc_rwlock *rw;
+
+static void read_then_lock(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(a, MPROC_FOREVER) == 0);
+	atomic_fetch_add(&scene->n_ready, 1);
+	while (atomic_load(&scene->n_ready) < 2)
+		usleep(100);
+	(void)!mproc_rwlock_read_lock(rw, MPROC_FOREVER);
+}
+
+static void write_then_lock(void *arg)
+{
+	(void)arg;
+	t_check(mproc_rwlock_write_lock(rw, MPROC_FOREVER) == 0);
+	atomic_fetch_add(&scene->n_ready, 1);
+	while (atomic_load(&scene->n_ready) < 2)
+		usleep(100);
+	(void)!mproc_mutex_lock(a, MPROC_FOREVER);
+}
+
+static void who_waits_for_a_writer_is_in_the_cycle(void **state)
+{
+	void *object;
+
+	(void)state;
+	assert_int_equal(mproc_segment_object(&object, left, "rw", sizeof(*rw), NULL, NULL), 1);
+	rw = object;
+	assert_int_equal(mproc_rwlock_init(rw, 0), 0);
+	pids[n_pids++] = t_spawn(read_then_lock, NULL);
+	pids[n_pids++] = t_spawn(write_then_lock, NULL);
+	wait_for_blocked(2);
+	assert_int_equal(check(left), 1);
+	assert_int_equal(n_edges, 2);
+	for (size_t i = 0; i < 2; i++)
+		assert_string_equal(seen[i].lock, seen[i].waiter.pid == (uint32_t)pids[0]
+							  ? "rwlock at 0 in block rw"
+							  : "mutex at 64 in block a");
+}
+
 /* Whatever records and locks say, a look at them ends, and harms nobody. */
 static void scribbled_records_are_no_cycle(void **state)
 {
@@ -635,6 +717,10 @@ int main(void)
 		TEST(one_of_three_is_refused, refusing),
 		TEST(one_of_three_is_refused, refusing_apart),
 		TEST(who_waits_where_it_is_asked_for_is_refused, refusing_in_one),
+		TEST(what_anybody_may_unlock_is_in_no_cycle, plain),
+		TEST(what_anybody_may_unlock_is_in_no_cycle, refusing),
+		TEST(one_of_those_who_queue_is_refused, refusing),
+		TEST(who_waits_for_a_writer_is_in_the_cycle, plain),
 		TEST(scribbled_records_are_no_cycle, plain),
 	};
 

@@ -19,9 +19,10 @@
 #include <string.h>
 
 #include "ipc/lock_layout.h"
+#include "ipc/mutex_layout.h"
 #include "tools/text.h"
 
-bool locks_word(const struct image *image, uint64_t what, uint64_t *ret)
+static bool read_lock(const struct image *image, uint64_t what, uint64_t *ret, uint32_t *ret_tag)
 {
 	uint64_t off = mproc__what_off(what);
 	uint32_t kind = mproc__what_kind(what);
@@ -33,7 +34,18 @@ bool locks_word(const struct image *image, uint64_t what, uint64_t *ret)
 	    image->source->read(image->source, &lock, sizeof(lock), off) != (ssize_t)sizeof(lock))
 		return false;
 	*ret = atomic_load_explicit(&lock.word, memory_order_relaxed);
+	*ret_tag = atomic_load_explicit(&lock.tag, memory_order_relaxed);
+	/* Free, and kept for the thread that is named. */
+	if (kind != MPROC__KIND_RWLOCK && (*ret & MPROC__OWNER_HANDED))
+		*ret = 0;
 	return true;
+}
+
+bool locks_word(const struct image *image, uint64_t what, uint64_t *ret)
+{
+	uint32_t tag;
+
+	return read_lock(image, what, ret, &tag);
 }
 
 bool locks_lives(const struct image_thread *thread)
@@ -46,10 +58,14 @@ static bool wait_of(const struct image *image, const struct image_thread *thread
 		    struct lock_wait *ret)
 {
 	const struct image_proc *proc = image_proc(image, thread->slot);
+	uint32_t tag;
 
 	memset(ret, 0, sizeof(*ret));
 	if (!thread->blocked_on || !thread->blocked_since || !locks_lives(thread) || !proc ||
-	    !locks_word(image, thread->blocked_on, &ret->word) || !mproc__owner_id(ret->word))
+	    !read_lock(image, thread->blocked_on, &ret->word, &tag) || !mproc__owner_id(ret->word))
+		return false;
+	/* What anybody may unlock waits for nobody in particular. */
+	if (mproc__mutex_is(tag) && (tag & MPROC__MUTEX_ANY_UNLOCK))
 		return false;
 	ret->owner = image_owner(image, ret->word);
 	if (!ret->owner || ret->owner == thread || !locks_lives(ret->owner))

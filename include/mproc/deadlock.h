@@ -14,7 +14,9 @@
  *
  * Seen are waits for a mutex, a recursive mutex, the lock of a value or an array, and
  * for a writer of an rwlock. Who waits for a semaphore, a condition, an event, a
- * barrier or a message waits for nobody in particular, and is in no cycle.
+ * barrier or a message waits for nobody in particular, and is in no cycle; nor is who
+ * waits for a mutex that anybody may unlock (MPROC_MUTEX_ANY_UNLOCK), or for the readers
+ * of an rwlock.
  *
  * Unless a function says otherwise:
  *

@@ -55,8 +55,18 @@ struct mproc__self {
 	uint16_t read_depth[MPROC__READS]; /* how often more each is held */
 };
 
+/* How often a thread has locked a recursive mutex, if more than once. */
+struct mproc__depth {
+	uintptr_t at; /* address of the rmutex */
+	uint32_t n;
+};
+
+#define MPROC__DEPTHS 32u
+
 struct mproc__identity {
 	struct mproc__self at[MPROC__RANGES_MAX];
+	uint32_t n_depths;
+	struct mproc__depth depths[MPROC__DEPTHS]; /* kept dense */
 };
 
 extern _Thread_local struct mproc__identity *mproc__identity

@@ -8,6 +8,7 @@
 
 #include "ipc/kind.h"
 
+#include "ipc/condition.h"
 #include "pipes/queue.h"
 #include "pool/pool.h"
 #include "shm/arena.h"
@@ -15,6 +16,7 @@
 
 const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_catalogue,
+	&mproc__kind_condition,
 	&mproc__kind_queue,
 	&mproc__kind_pool,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */

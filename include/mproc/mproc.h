@@ -9,6 +9,7 @@
 #include <mproc/array.h>
 #include <mproc/barrier.h>
 #include <mproc/common.h>
+#include <mproc/condition.h>
 #include <mproc/cpu.h>
 #include <mproc/deadlock.h>
 #include <mproc/error.h>
@@ -21,6 +22,7 @@
 #include <mproc/pack.h>
 #include <mproc/pool.h>
 #include <mproc/queue.h>
+#include <mproc/rmutex.h>
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>
 #include <mproc/task.h>

@@ -51,6 +51,7 @@ struct mproc__self {
 	uint32_t fence; /* this process cannot be reached by membarrier(2) */
 	uint32_t polls; /* budget of the last waits, adapted */
 	uint32_t n_waits;
+	uint32_t n_releases;               /* of permits; makes the mark of each another one */
 	uint32_t reads_used;               /* which of the record's reads[] are taken */
 	uint16_t read_depth[MPROC__READS]; /* how often more each is held */
 };

@@ -25,6 +25,7 @@
 #include <mproc/rmutex.h>
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>
+#include <mproc/semaphore.h>
 #include <mproc/task.h>
 #include <mproc/thread.h>
 #include <mproc/timer.h>

@@ -62,7 +62,7 @@ static void answer(void *arg)
 {
 	uint64_t n = (uint64_t)(uintptr_t)arg;
 
-	alarm(t_long() ? 900 : 100);
+	alarm(250 + (unsigned)(rounds / 1000)); /* who is not woken is noticed far sooner */
 	for (uint64_t i = 0; i < rounds; i++) {
 		t_check(mproc_event_wait(&shared->go[i % 2], MPROC_FOREVER) == 0);
 		if (atomic_fetch_add(&shared->n_back, 1) + 1 == n)
@@ -117,9 +117,11 @@ static void two_that_wake_each_other_lose_no_wake_up(void **state)
 	play(1);
 }
 
+/* A round is two sleeps and two wake-ups: a million; ten times MPROC_PARK_ROUNDS. */
 static void two_on_one_cpu_lose_no_wake_up(void **state)
 {
 	(void)state;
+	rounds *= 5;
 	one_cpu = true;
 	play(1);
 }

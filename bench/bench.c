@@ -155,8 +155,15 @@ static void join_team(void *arg)
 double bench_rate(unsigned procs, uint64_t (*fn)(const _Atomic(uint32_t) *stop, void *arg),
 		  void *arg, uint64_t *ret_sum)
 {
+	return bench_rate_for(BENCH_NS, procs, fn, arg, ret_sum);
+}
+
+double bench_rate_for(int64_t ns, unsigned procs,
+		      uint64_t (*fn)(const _Atomic(uint32_t) *stop, void *arg), void *arg,
+		      uint64_t *ret_sum)
+{
 	struct team *team = bench_shared(sizeof(*team));
-	struct timespec pause = { .tv_nsec = BENCH_NS };
+	struct timespec pause = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
 	int64_t start, stop;
 	int pids[64];
 

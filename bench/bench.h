@@ -31,7 +31,7 @@ struct bench_case {
 	uint64_t size;      /* bytes of a message, or 0 */
 	unsigned procs;     /* that work at the same time */
 	const char *figure; /* "round trip p50" */
-	const char *unit;   /* "ns", "us", "ms": less is better; "/s", "GB/s": more is */
+	const char *unit;   /* "ns", "us", "ms", "B": less is better; "/s", "GB/s", "ratio": more */
 	/*
 	 * What is to be reached, or NULL: "<= 11" or ">= 30e6" in the unit, or
 	 * ">= 20x PEER", that many times as good as a peer; several with "; " between.
@@ -87,6 +87,11 @@ double bench_call_ns(void (*fn)(void *arg), void *arg, size_t n);
  */
 double bench_rate(unsigned procs, uint64_t (*fn)(const _Atomic(uint32_t) *stop, void *arg),
 		  void *arg, uint64_t *ret_sum);
+
+/* The same for @ns. */
+double bench_rate_for(int64_t ns, unsigned procs,
+		      uint64_t (*fn)(const _Atomic(uint32_t) *stop, void *arg), void *arg,
+		      uint64_t *ret_sum);
 
 /*
  * A cache line there and back between two CPUs, each waiting by looking.

@@ -7,6 +7,9 @@
  * is compared with what the processes did: a lock that lets two in is no peer.
  */
 
+#ifdef HAVE_CK
+#include <ck_spinlock.h>
+#endif
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -22,6 +25,9 @@ struct guarded {
 		mproc_mutex mproc;
 		pthread_mutex_t pthread;
 		sem_t sem;
+#ifdef HAVE_CK
+		ck_spinlock_t ck;
+#endif
 		_Atomic(uint64_t) sum;
 	} lock;
 	volatile uint64_t counter; /* in the same line, as in a struct that has a lock */
@@ -55,6 +61,17 @@ static void sem_add(void *arg)
 	bench_check(sem_post(&g->lock.sem) == 0);
 }
 
+#ifdef HAVE_CK
+static void ck_add(void *arg)
+{
+	struct guarded *g = arg;
+
+	ck_spinlock_lock(&g->lock.ck);
+	g->counter++;
+	ck_spinlock_unlock(&g->lock.ck);
+}
+#endif
+
 static void atomic_add(void *arg)
 {
 	struct guarded *g = arg;
@@ -81,13 +98,14 @@ static struct guarded *mproc_guarded(void)
 	return object;
 }
 
-static struct guarded *pthread_guarded(int robust)
+static struct guarded *pthread_guarded(int type, int robust)
 {
 	struct guarded *g = bench_shared(sizeof(*g));
 	pthread_mutexattr_t attr;
 
 	bench_check(pthread_mutexattr_init(&attr) == 0);
 	bench_check(pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0);
+	bench_check(pthread_mutexattr_settype(&attr, type) == 0);
 	bench_check(pthread_mutexattr_setrobust(&attr, robust) == 0);
 	bench_check(pthread_mutex_init(&g->lock.pthread, &attr) == 0);
 	return g;
@@ -139,13 +157,29 @@ static double run_mproc(const struct bench_case *c)
 
 static double run_robust(const struct bench_case *c)
 {
-	return run(c, pthread_add, pthread_guarded(PTHREAD_MUTEX_ROBUST));
+	return run(c, pthread_add, pthread_guarded(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST));
 }
 
 static double run_normal(const struct bench_case *c)
 {
-	return run(c, pthread_add, pthread_guarded(PTHREAD_MUTEX_STALLED));
+	return run(c, pthread_add, pthread_guarded(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED));
 }
+
+static double run_adaptive(const struct bench_case *c)
+{
+	return run(c, pthread_add,
+		   pthread_guarded(PTHREAD_MUTEX_ADAPTIVE_NP, PTHREAD_MUTEX_STALLED));
+}
+
+#ifdef HAVE_CK
+static double run_ck(const struct bench_case *c)
+{
+	struct guarded *g = bench_shared(sizeof(*g));
+
+	ck_spinlock_init(&g->lock.ck);
+	return run(c, ck_add, g);
+}
+#endif
 
 static double run_sem(const struct bench_case *c)
 {
@@ -157,26 +191,134 @@ static double run_atomic(const struct bench_case *c)
 	return run(c, atomic_add, bench_shared(sizeof(struct guarded)));
 }
 
-#define FREE   "lock and unlock", "ns"
-#define BUSY   "increments", "/s"
-#define ROBUST ">= 1x pthread robust"
+/* How alike those who compete are served: the fewest sections over the most. */
+
+#define FAIR_PROCS 4u
+
+struct contest {
+	struct work work;
+	_Atomic(uint32_t) n; /* of those who have come */
+	_Atomic(uint64_t) served[FAIR_PROCS];
+};
+
+static uint64_t compete(const _Atomic(uint32_t) *stop, void *arg)
+{
+	struct contest *contest = arg;
+	uint32_t i = atomic_fetch_add(&contest->n, 1);
+	uint64_t n = add_until(stop, &contest->work);
+
+	bench_check(i < FAIR_PROCS);
+	atomic_store(&contest->served[i], n);
+	return n;
+}
+
+static double fairness(void (*add)(void *arg), struct guarded *g)
+{
+	struct contest *contest = bench_shared(sizeof(*contest));
+	uint64_t least = UINT64_MAX, most = 0;
+
+	contest->work.add = add;
+	contest->work.guarded = g;
+	bench_rate_for(INT64_C(1000000000), FAIR_PROCS, compete, contest, NULL);
+	for (unsigned i = 0; i < FAIR_PROCS; i++) {
+		uint64_t n = atomic_load(&contest->served[i]);
+
+		least = n < least ? n : least;
+		most = n > most ? n : most;
+	}
+	bench_check(most > 0);
+	return (double)least / (double)most;
+}
+
+static double fair_mproc(const struct bench_case *c)
+{
+	(void)c;
+	return fairness(mproc_add, mproc_guarded());
+}
+
+static double fair_robust(const struct bench_case *c)
+{
+	(void)c;
+	return fairness(pthread_add, pthread_guarded(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST));
+}
+
+static double fair_normal(const struct bench_case *c)
+{
+	(void)c;
+	return fairness(pthread_add, pthread_guarded(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED));
+}
+
+static double fair_adaptive(const struct bench_case *c)
+{
+	(void)c;
+	return fairness(pthread_add,
+			pthread_guarded(PTHREAD_MUTEX_ADAPTIVE_NP, PTHREAD_MUTEX_STALLED));
+}
+
+static double fair_sem(const struct bench_case *c)
+{
+	(void)c;
+	return fairness(sem_add, sem_guarded());
+}
+
+/* What one takes. */
+
+static double bytes_mproc(const struct bench_case *c)
+{
+	(void)c;
+	return (double)sizeof(mproc_mutex);
+}
+
+static double bytes_pthread(const struct bench_case *c)
+{
+	(void)c;
+	return (double)sizeof(pthread_mutex_t);
+}
+
+static double bytes_sem(const struct bench_case *c)
+{
+	(void)c;
+	return (double)sizeof(sem_t);
+}
+
+#define FREE    "lock and unlock", "ns"
+#define BUSY    "increments", "/s"
+#define FAIR    "least over most served", "ratio"
+#define BYTES   "memory", "B"
+#define ABREAST ">= 1x pthread adaptive; >= 1x pthread robust"
 
 static const struct bench_case cases[] = {
-	{ "mutex", "mproc", "", 0, 1, FREE, "<= 11; " ROBUST, false, run_mproc },
+	{ "mutex", "mproc", "", 0, 1, FREE, "<= 11; >= 1.25x pthread robust", false, run_mproc },
 	{ "mutex", "pthread robust", "", 0, 1, FREE, NULL, false, run_robust },
 	{ "mutex", "pthread normal", "", 0, 1, FREE, NULL, false, run_normal },
+	{ "mutex", "pthread adaptive", "", 0, 1, FREE, NULL, false, run_adaptive },
 	{ "mutex", "sem_t", "", 0, 1, FREE, NULL, false, run_sem },
 	{ "mutex", BENCH_LIMIT, "atomic add", 0, 1, FREE, NULL, false, run_atomic },
-	{ "mutex", "mproc", "", 0, 2, BUSY, ">= 30e6; " ROBUST, false, run_mproc },
+	{ "mutex", "mproc", "", 0, 2, BUSY, ABREAST, false, run_mproc },
 	{ "mutex", "pthread robust", "", 0, 2, BUSY, NULL, false, run_robust },
 	{ "mutex", "pthread normal", "", 0, 2, BUSY, NULL, false, run_normal },
+	{ "mutex", "pthread adaptive", "", 0, 2, BUSY, NULL, false, run_adaptive },
 	{ "mutex", "sem_t", "", 0, 2, BUSY, NULL, false, run_sem },
 	{ "mutex", BENCH_LIMIT, "atomic add", 0, 2, BUSY, NULL, false, run_atomic },
-	{ "mutex", "mproc", "", 0, 4, BUSY, ">= 30e6; " ROBUST, false, run_mproc },
+	{ "mutex", "mproc", "", 0, 4, BUSY, ABREAST, false, run_mproc },
 	{ "mutex", "pthread robust", "", 0, 4, BUSY, NULL, false, run_robust },
 	{ "mutex", "pthread normal", "", 0, 4, BUSY, NULL, false, run_normal },
+	{ "mutex", "pthread adaptive", "", 0, 4, BUSY, NULL, false, run_adaptive },
 	{ "mutex", "sem_t", "", 0, 4, BUSY, NULL, false, run_sem },
 	{ "mutex", BENCH_LIMIT, "atomic add", 0, 4, BUSY, NULL, false, run_atomic },
+#ifdef HAVE_CK
+	{ "mutex", "Concurrency Kit", "spinlock", 0, 1, FREE, NULL, false, run_ck },
+	{ "mutex", "Concurrency Kit", "spinlock", 0, 2, BUSY, NULL, false, run_ck },
+	{ "mutex", "Concurrency Kit", "spinlock", 0, 4, BUSY, NULL, false, run_ck },
+#endif
+	{ "mutex", "mproc", "", 0, 4, FAIR, ">= 0.7", false, fair_mproc },
+	{ "mutex", "pthread robust", "", 0, 4, FAIR, NULL, false, fair_robust },
+	{ "mutex", "pthread normal", "", 0, 4, FAIR, NULL, false, fair_normal },
+	{ "mutex", "pthread adaptive", "", 0, 4, FAIR, NULL, false, fair_adaptive },
+	{ "mutex", "sem_t", "", 0, 4, FAIR, NULL, false, fair_sem },
+	{ "mutex", "mproc", "", 0, 1, BYTES, "<= 16", false, bytes_mproc },
+	{ "mutex", "pthread", "", 0, 1, BYTES, NULL, false, bytes_pthread },
+	{ "mutex", "sem_t", "", 0, 1, BYTES, NULL, false, bytes_sem },
 };
 
 int main(int argc, char **argv)

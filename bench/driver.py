@@ -25,6 +25,9 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 OURS = "mproc"
 LIMIT = "limit"
 TIMEOUT = 60
+GROUPS = {  # names for several rooms, as far as they are there
+    "locks": ("lock", "rmutex", "semaphore", "rwlock", "condition", "event", "barrier", "latch"),
+}
 NEAR_NS = 150  # a cache line that takes longer there and back has CPUs far apart
 
 
@@ -49,7 +52,7 @@ class Case:
 
     @property
     def more_is_better(self):
-        return self.about["unit"].endswith("/s")
+        return self.about["unit"].endswith("/s") or self.about["unit"] == "ratio"
 
     @property
     def known(self):
@@ -304,16 +307,18 @@ def main():
     parser.add_argument("--json", metavar="FILE",
                         help="write a list of objects with the keys case peer mode size procs "
                              "figure unit median min max repeats")
-    parser.add_argument("rooms", metavar="ROOM", nargs="*", help="lock, pool, queue, ...")
+    parser.add_argument("rooms", metavar="ROOM", nargs="*", help="lock, pool, queue, ..., or locks: all of those that wait")
     args = parser.parse_args()
 
     there = all_rooms(args.build)
     if not there:
         parser.error("no bench programs in %s/bench" % args.build)
+    rooms = []
     for room in args.rooms:
-        if room not in there:
-            parser.error("no room %s; there are: %s" % (room, " ".join(there)))
-    cases = find_cases(args.build, args.rooms or there, args.peers)
+        if room not in there and room not in GROUPS:
+            parser.error("no room %s; there are: %s" % (room, " ".join(there + sorted(GROUPS))))
+        rooms += [r for r in GROUPS.get(room, (room,)) if r in there and r not in rooms]
+    cases = find_cases(args.build, rooms or there, args.peers)
     state = machine_state(args.build)
     run_all(cases, state, args.repeats)
     print_heading(state, args.repeats)

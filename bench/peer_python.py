@@ -14,6 +14,7 @@ import multiprocessing.sharedctypes
 import os
 import statistics
 import sys
+import threading
 import time
 
 SECONDS = 0.3
@@ -63,9 +64,20 @@ def call_seconds(function, batch=1):
 # Locks
 
 
+PYTHON_LOCKS = {
+    "Python mp.Lock": mp.Lock,
+    "Python mp.RLock": mp.RLock,
+    "Python threading.Lock": threading.Lock,
+    "Python threading.RLock": threading.RLock,
+}
+
+
 @case("mutex", "Python mp.Lock", "lock and unlock", "ns")
+@case("mutex", "Python mp.RLock", "lock and unlock", "ns")
+@case("mutex", "Python threading.Lock", "lock and unlock", "ns")
+@case("mutex", "Python threading.RLock", "lock and unlock", "ns")
 def lock_free(this):
-    lock = mp.Lock()
+    lock = PYTHON_LOCKS[this["peer"]]()
     counter = multiprocessing.sharedctypes.RawValue(ctypes.c_uint64)
 
     def add():
@@ -78,8 +90,10 @@ def lock_free(this):
 
 @case("mutex", "Python mp.Lock", "increments", "/s", procs=2)
 @case("mutex", "Python mp.Lock", "increments", "/s", procs=4)
+@case("mutex", "Python mp.RLock", "increments", "/s", procs=2)
+@case("mutex", "Python mp.RLock", "increments", "/s", procs=4)
 def lock_busy(this):
-    lock = mp.Lock()
+    lock = PYTHON_LOCKS[this["peer"]]()
     counter = multiprocessing.sharedctypes.RawValue(ctypes.c_uint64)
     stop = multiprocessing.sharedctypes.RawValue(ctypes.c_int)
     ready = mp.Barrier(this["procs"] + 1)
@@ -100,6 +114,33 @@ def lock_busy(this):
     for child in children:
         child.join()
     return counter.value / seconds
+
+
+# Events
+
+
+@case("event", "Python mp.Event", "round trip p50", "ns", procs=2)
+@case("event", "Python mp.Event", "round trip p50, same CPU", "ns", procs=2)
+def event_round_trip(this):
+    there, back = mp.Event(), mp.Event()
+
+    def answer():
+        pin(0 if "same" in this["figure"] else 1)
+        while True:
+            there.wait()
+            there.clear()
+            back.set()
+
+    def ask():
+        there.set()
+        back.wait()
+        back.clear()
+
+    child = start(answer)
+    pin(0)
+    seconds = call_seconds(ask)
+    child.kill()
+    return seconds * 1e9
 
 
 # Pools

@@ -25,6 +25,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/lock_layout.h"
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 #include "tests/support/child.h"
@@ -224,6 +225,70 @@ static void killed_and_stopped_owners_do_not_lose_a_strict_one(void **state)
 	storm();
 }
 
+static bool has_begun(void *arg)
+{
+	return atomic_load((_Atomic(uint64_t) *)arg) != 0;
+}
+
+/* Stop worker @i. Return: whether it owns the mutex, as it will for as long as it stands. */
+static bool stand_still(pid_t pid, size_t i)
+{
+	const struct mproc__lock *lock = (const void *)&shared->mutex;
+	siginfo_t info = { 0 };
+
+	assert_true(t_wait_until(has_begun, &shared->words[i], mproc_after_ms(20000)));
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT), 0);
+	assert_int_equal(info.si_code, CLD_STOPPED);
+	return mproc__owner_id(atomic_load(&lock->word)) == atomic_load(&shared->words[i]);
+}
+
+/* Some of those that are stopped are killed, the others go on: only those pass it on. */
+static void every_takeover_is_from_one_who_was_killed(void **state)
+{
+	int64_t end = mproc_after_ms(t_long() ? 60000 : 3000);
+	uint64_t random = t_seed(), owners_killed = 0, owners_stopped = 0, takeovers;
+	pid_t pids[WORKERS];
+
+	(void)state;
+	for (size_t i = 0; i < WORKERS; i++)
+		pids[i] = start(i);
+	while (mproc_now() < end || !owners_killed || !owners_stopped) {
+		size_t i = t_random(&random) % WORKERS;
+		bool owner = stand_still(pids[i], i);
+
+		takeovers = range.range->reg->takeovers;
+		if (t_random(&random) % 2) {
+			owners_stopped += owner;
+			if (owner) {
+				usleep(15000); /* more than a quantum */
+				assert_int_equal(range.range->reg->takeovers, takeovers);
+			}
+			kill(pids[i], SIGCONT);
+		} else {
+			owners_killed += owner;
+			kill(pids[i], SIGKILL);
+			assert_int_equal(t_reap(pids[i]), SIGKILL);
+			pids[i] = start(i);
+		}
+		usleep(t_random(&random) % 2000);
+	}
+	for (size_t i = 0; i < WORKERS; i++) {
+		owners_killed += stand_still(pids[i], i);
+		kill(pids[i], SIGKILL);
+		assert_int_equal(t_reap(pids[i]), SIGKILL);
+	}
+	enter(WORKERS + 1);
+	leave();
+	takeovers = range.range->reg->takeovers;
+	print_message("%" PRIu64 " owners stopped, %" PRIu64 " killed, %" PRIu64 " takeovers\n",
+		      owners_stopped, owners_killed, takeovers);
+	assert_int_equal(shared->broken, 0);
+	assert_true(takeovers <= owners_killed);
+	/* An heir that dies right after he took over has not counted it. */
+	assert_true(takeovers + 2 >= owners_killed);
+}
+
 #define PARKERS 4
 
 static uint64_t rounds;
@@ -324,6 +389,7 @@ int main(void)
 		TEST(killed_and_stopped_owners_break_nothing),
 		TEST(killed_and_stopped_waiters_keep_a_fair_one_going),
 		TEST(killed_and_stopped_owners_do_not_lose_a_strict_one),
+		TEST(every_takeover_is_from_one_who_was_killed),
 		TEST(parked_processes_are_all_woken_without_a_quantum),
 		TEST(hand_overs_are_all_taken_without_a_quantum),
 		TEST(fair_one_serves_all_alike),

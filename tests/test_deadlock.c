@@ -63,7 +63,7 @@ static unsigned n_pids;
 static int init_mutex(void *object, void *arg)
 {
 	(void)arg;
-	return mproc_mutex_init((mproc_mutex *)((char *)object + 64), 0);
+	return mproc_mutex_init((void *)((char *)object + 64), 0);
 }
 
 static mproc_mutex *make_mutex(mproc_segment *segment, const char *name)
@@ -71,7 +71,7 @@ static mproc_mutex *make_mutex(mproc_segment *segment, const char *name)
 	void *object;
 
 	assert_int_equal(mproc_segment_object(&object, segment, name, 128, init_mutex, NULL), 1);
-	return (mproc_mutex *)((char *)object + 64);
+	return (void *)((char *)object + 64);
 }
 
 static int set_up(uint32_t left_flags, uint32_t right_flags, bool apart)

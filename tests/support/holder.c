@@ -91,7 +91,7 @@ static mproc_mutex *mutex_in(mproc_segment *segment, const char *block)
 	void *object;
 
 	check(mproc_segment_object(&object, segment, block, TABLE_LEN, init_table, NULL), block);
-	return (mproc_mutex *)((char *)object + 64);
+	return (void *)((char *)object + 64);
 }
 
 static void *hold_and_want(void *arg)

@@ -426,6 +426,8 @@ static int under_lock(struct mproc__cells *c, uint64_t i, uint64_t n, void *ret,
 		mproc__cells_copy_out(c, i, n, ret);
 	else
 		mproc__cells_copy_in(c, i, n, from);
+	if (from)
+		mproc__waitable_signal_all(&c->shared->waitable, mproc__self(c->shared, c->noun));
 	r = mine ? 0 : mproc_mutex_unlock(mutex_of(c));
 	return r < 0 ? r : told;
 }

@@ -8,6 +8,7 @@
 
 #include <mproc/types.h>
 
+#include "ipc/waitable.h"
 #include "shm/catalogue.h"
 #include "shm/cells_layout.h"
 
@@ -100,5 +101,27 @@ int mproc__cells_atomic(struct mproc__cells *cells, enum mproc__cell_op op,
 /* Return: 1 if it was exchanged, 0 if not, or -EPROTO, -EINVAL. */
 int mproc__cells_cas(struct mproc__cells *cells, const struct mproc_type *type, uint64_t i,
 		     void *expected, const void *arg);
+
+/*
+ * Wait until item @i, a scalar, is not what @seen says, bit by bit.
+ * @seen:	what it was; what it is then
+ *
+ * Return: as mproc_value_wait().
+ */
+int mproc__cells_wait(struct mproc__cells *cells, const struct mproc_type *type, uint64_t i,
+		      void *seen, int64_t deadline);
+
+/* An item has changed by an atomic operation: who waits may look. */
+static inline void mproc__cells_signal(struct mproc__cells *cells)
+{
+	mproc__sleepers *sleepers = &cells->shared->waitable.sleepers;
+
+	/*
+	 * This load and the operation before it are in one order with the announcement
+	 * of a sleeper and his look at the item; on most machines it is a plain load.
+	 */
+	if (__builtin_expect(atomic_load_explicit(sleepers, memory_order_seq_cst) & 1, 0))
+		mproc__wake_slow(sleepers, INT32_MAX);
+}
 
 #endif /* MPROC__CELLS_H */

@@ -12,7 +12,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "ipc/clock.h"
 #include "ipc/error.h"
+#include "ipc/kind_layout.h"
 #include "shm/cells.h"
 
 #define DEFINE_COPIES(bits) \
@@ -236,6 +238,8 @@ int mproc__cells_atomic(struct mproc__cells *c, enum mproc__cell_op op,
 	default:
 		was = atomic_64(at, op, x, is_signed);
 	}
+	if (op != MPROC__CELL_LOAD)
+		mproc__cells_signal(c);
 	if (c->geometry.kind == MPROC_BOOL)
 		was = was != 0;
 	if (ret)
@@ -271,10 +275,73 @@ int mproc__cells_cas(struct mproc__cells *c, const struct mproc_type *type, uint
 	default:
 		ok = cas_64(at, &was, x);
 	}
-	if (ok)
+	if (ok) {
+		mproc__cells_signal(c);
 		return 1;
+	}
 	if (c->geometry.kind == MPROC_BOOL)
 		was = was != 0;
 	memcpy(expected, &was, size);
 	return 0;
+}
+
+/*
+ * Waiting for a change. Who waits looks at the item, without the lock, and sleeps on a
+ * word beside it. A change by an atomic operation is ordered before its look at that
+ * word by the operation itself, one under the lock by a barrier that the sleeper pays
+ * for (ipc/wait.c). Killed between the change and the wake: the sleeper's quantum.
+ */
+
+struct change {
+	const struct mproc__cells *cells;
+	unsigned char *at;
+	uint64_t seen, now;
+};
+
+static int try_change(void *arg)
+{
+	struct change *change = arg;
+	const struct mproc__cells_geometry *g = &change->cells->geometry;
+
+	switch (g->size) {
+	case 1:
+		change->now = atomic_8(change->at, MPROC__CELL_LOAD, 0, false);
+		break;
+	case 2:
+		change->now = atomic_16(change->at, MPROC__CELL_LOAD, 0, false);
+		break;
+	case 4:
+		change->now = atomic_32(change->at, MPROC__CELL_LOAD, 0, false);
+		break;
+	default:
+		change->now = atomic_64(change->at, MPROC__CELL_LOAD, 0, false);
+	}
+	if (g->kind == MPROC_BOOL)
+		change->now = change->now != 0;
+	return change->now == change->seen ? -EAGAIN : 0;
+}
+
+int mproc__cells_wait(struct mproc__cells *c, const struct mproc_type *type, uint64_t i, void *seen,
+		      int64_t deadline)
+{
+	struct change change = { .cells = c };
+	struct mproc__self *me;
+	int r;
+
+	r = check_scalar(c, type, i, false);
+	if (r < 0)
+		return r;
+	if (deadline < 0)
+		return mproc__deadline_check("value wait", deadline);
+	me = mproc__self(c->shared, "value wait");
+	if (!me)
+		return mproc__self_error();
+	change.at = c->items + i * c->geometry.size;
+	change.seen = word_from(seen, c->geometry.size);
+	r = mproc__waitable_wait(&c->shared->waitable, me,
+				 mproc__what(MPROC__KIND_VALUE, mproc__self_off(me, c->shared)),
+				 deadline, NULL, try_change, &change);
+	if (r == 0)
+		memcpy(seen, &change.now, c->geometry.size);
+	return r;
 }

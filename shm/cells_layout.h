@@ -24,7 +24,7 @@
 
 #include "ipc/lock_layout.h"
 
-#define MPROC__CELLS_LAYOUT UINT32_C(0x76000001) /* 'v', and a number to bump */
+#define MPROC__CELLS_LAYOUT UINT32_C(0x76000002) /* 'v', and a number to bump */
 
 #define MPROC__TYPE_NAME      48u /* its NUL included */
 #define MPROC__TYPE_ALIGN_MAX 64u
@@ -48,9 +48,11 @@ struct mproc__cells_shared {
 	/* Under the lock: */
 	_Atomic(uint64_t) section;
 	_Atomic(uint64_t) pending; /* number of the item that the stage is for + 1, or 0 */
+
+	struct mproc__waitable waitable; /* who waits for the item to change sleeps on it */
 };
 
-static_assert(sizeof(struct mproc__cells_shared) == 112,
+static_assert(sizeof(struct mproc__cells_shared) == 120,
 	      "layout changed: bump MPROC__CELLS_LAYOUT");
 
 /* A checked private copy. */

@@ -190,3 +190,9 @@ int(mproc_value_max)(mproc_value *value, const struct mproc_type *type, const vo
 {
 	return mproc__cells_atomic(cells_of(value), MPROC__CELL_MAX, type, 0, arg, ret);
 }
+
+int(mproc_value_wait)(mproc_value *value, const struct mproc_type *type, void *seen,
+		      int64_t deadline)
+{
+	return mproc__cells_wait(cells_of(value), type, 0, seen, deadline);
+}

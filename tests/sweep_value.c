@@ -15,6 +15,7 @@
 
 #include "ipc/kind_layout.h"
 #include "shm/cells.h"
+#include "tests/support/child.h"
 #include "tests/support/sweep.h"
 
 struct point {
@@ -177,6 +178,55 @@ static int64_t copy_in_other(void)
 	return mproc_array_copy_in(array, struct point, 0, N_ITEMS, new, MPROC_FOREVER);
 }
 
+/* Sleeping for a change, and what wakes from it. */
+
+static struct waiting {
+	_Atomic(uint64_t) done;
+} * waiting;
+
+static int64_t wait_number(void)
+{
+	int32_t seen = 1;
+
+	return mproc_value_wait(number, int32_t, &seen, MPROC_FOREVER);
+}
+
+static void wait_and_tell(void *arg)
+{
+	(void)arg;
+	t_sweep_check(wait_number() == 0);
+	waiting->done = 1;
+}
+
+static void one_waits(void)
+{
+	fresh();
+	waiting = t_sweep_map(sizeof(*waiting));
+	t_sweep_helper(wait_and_tell, NULL);
+}
+
+static void add_later(void *arg)
+{
+	(void)arg;
+	t_sweep_check(mproc__self(segment->arena, "arrive"));
+	t_sweep_rest();
+	t_sweep_check(add_number() == 0);
+	waiting->done = 1;
+}
+
+static void one_adds_later(void)
+{
+	fresh();
+	waiting = t_sweep_map(sizeof(*waiting));
+	t_sweep_helper(add_later, NULL);
+}
+
+static bool helper_is_through(void *arg)
+{
+	(void)arg;
+	return waiting->done;
+}
+
 /*
  * What the survivor finds
  */
@@ -301,6 +351,29 @@ static void number_is_added_once(const struct t_sweep_seen *seen)
 	t_sweep_check(n == 3 || (!seen->returned && n == 1));
 }
 
+/* He who waits comes through by himself once it has changed. */
+static void change_is_noticed(const struct t_sweep_seen *seen)
+{
+	int32_t n;
+
+	t_sweep_rouse();
+	t_sweep_check(mproc_value_load(number, int32_t, &n) == 0);
+	t_sweep_check(n != 1 || !seen->returned || seen->recovering);
+	if (n == 1)
+		t_sweep_check(!waiting->done && add_number() == 0);
+	t_sweep_check(t_wait_until(helper_is_through, NULL, mproc_after_ms(4000)));
+}
+
+static void was_waited_for(const struct t_sweep_seen *seen)
+{
+	int32_t n;
+
+	t_sweep_check(!seen->returned || seen->result == 0);
+	t_sweep_rouse();
+	t_sweep_check(t_wait_until(helper_is_through, NULL, mproc_after_ms(4000)));
+	t_sweep_check(mproc_value_load(number, int32_t, &n) == 0 && n == 3);
+}
+
 /* New items up to some index, old ones behind it; the recoverer's before both. */
 static void items_are_whole(const struct t_sweep_seen *seen)
 {
@@ -337,6 +410,12 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("set number", "free", fresh, set_number, number_is_whole, .arrive = arrive,
 		.recover = set_number_other),
 	T_SWEEP("add number", "free", fresh, add_number, number_is_added_once, .arrive = arrive),
+	T_SWEEP("set number", "one waits", one_waits, set_number, change_is_noticed,
+		.arrive = arrive, .recover = set_number_other),
+	T_SWEEP("add number", "one waits", one_waits, add_number, change_is_noticed,
+		.arrive = arrive),
+	T_SWEEP("wait", "one adds later", one_adds_later, wait_number, was_waited_for,
+		.arrive = arrive),
 	T_SWEEP("copy in", "free", fresh, copy_in, items_are_whole, .arrive = arrive,
 		.recover = copy_in_other),
 };

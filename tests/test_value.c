@@ -21,6 +21,7 @@
 #include <mproc/array.h>
 #include <mproc/error.h>
 
+#include "shm/cells.h"
 #include "tests/support/child.h"
 
 struct point {
@@ -507,6 +508,161 @@ static void default_segment_is_shared_with_children(void **state)
 	mproc_value_close(v);
 }
 
+static void wait_ends_by_a_change_or_in_time(void **state)
+{
+	mproc_value *v = make(MPROC_TYPE(int32_t), &(int32_t){ 7 });
+	mproc_value *d = make(MPROC_TYPE(double), &(double){ 0.0 });
+	mproc_value *b = make(MPROC_TYPE(bool), &(bool){ true });
+	mproc_value *p = make(MPROC_TYPE(struct point), NULL);
+	struct point point = { 0 };
+	int32_t n = 7;
+	double x = -0.0;
+	bool yes = true;
+	int64_t wide = 7;
+
+	(void)state;
+	assert_int_equal(mproc_value_wait(v, int32_t, &n, MPROC_NOWAIT), -EAGAIN);
+	assert_int_equal(mproc_value_wait(v, int32_t, &n, mproc_after_ms(10)), -ETIMEDOUT);
+	assert_int_equal(mproc_value_wait(v, int32_t, &n, -1), -EINVAL);
+	assert_int_equal(n, 7);
+	assert_int_equal(mproc_value_store(v, int32_t, -8), 0);
+	assert_int_equal(mproc_value_wait(v, int32_t, &n, MPROC_NOWAIT), 0);
+	assert_int_equal(n, -8);
+	assert_int_equal(mproc_value_wait(v, int32_t, &n, 1), -ETIMEDOUT);
+	/* Bit by bit. */
+	assert_int_equal(mproc_value_wait(d, double, &x, MPROC_NOWAIT), 0);
+	assert_int_equal(signbit(x), 0);
+	assert_int_equal(mproc_value_wait(d, double, &x, MPROC_NOWAIT), -EAGAIN);
+	assert_int_equal(mproc_value_wait(b, bool, &yes, MPROC_NOWAIT), -EAGAIN);
+
+	assert_int_equal(mproc_value_wait(v, int64_t, &wide, MPROC_NOWAIT), -EPROTO);
+	assert_int_equal(mproc_value_wait(p, struct point, &point, MPROC_NOWAIT), -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "takes a scalar"));
+	mproc_value_close(v);
+	mproc_value_close(d);
+	mproc_value_close(b);
+	mproc_value_close(p);
+}
+
+static mproc_value *waited_for, *noticed;
+
+static void wait_for_all_changes(void *arg)
+{
+	int64_t seen = 0;
+
+	/* Only a wake-up ends its sleeps. */
+	atomic_store(&mproc__quantum_off, true);
+	for (intptr_t i = 0; i < (intptr_t)arg; i++) {
+		t_check(mproc_value_wait(waited_for, int64_t, &seen, MPROC_FOREVER) == 0);
+		t_check(mproc_value_add(noticed, int, 1, NULL) == 0);
+	}
+}
+
+static bool somebody_sleeps(void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < segment->range->n_threads; i++)
+		if (atomic_load(&segment->range->threads[i].waits_on))
+			return true;
+	return false;
+}
+
+static bool so_many_noticed(void *arg)
+{
+	int n;
+
+	return mproc_value_load(noticed, int, &n) == 0 && n == (int)(intptr_t)arg;
+}
+
+/* Each of these changes what it is. */
+static int change(int how)
+{
+	int64_t now, x;
+	int r = mproc_value_load(waited_for, int64_t, &now);
+
+	assert_int_equal(r, 0);
+	switch (how) {
+	case 0:
+		return mproc_value_store(waited_for, int64_t, 100);
+	case 1:
+		return mproc_value_xchg(waited_for, int64_t, 101, &now);
+	case 2:
+		return mproc_value_cas(waited_for, int64_t, &now, 102) == 1 ? 0 : -1;
+	case 3:
+		return mproc_value_add(waited_for, int64_t, 1, NULL);
+	case 4:
+		return mproc_value_and(waited_for, int64_t, 1, NULL);
+	case 5:
+		return mproc_value_or(waited_for, int64_t, 8, NULL);
+	case 6:
+		return mproc_value_min(waited_for, int64_t, -5, NULL);
+	case 7:
+		return mproc_value_max(waited_for, int64_t, 5, NULL);
+	default:
+		x = 200;
+		return mproc_value_set(waited_for, int64_t, &x, MPROC_FOREVER);
+	}
+}
+
+#define WAYS 9
+
+static void every_way_to_change_it_wakes_who_waits(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	waited_for = make(MPROC_TYPE(int64_t), NULL);
+	noticed = make(MPROC_TYPE(int), NULL);
+	pid = t_spawn(wait_for_all_changes, (void *)(intptr_t)WAYS);
+	for (int how = 0; how < WAYS; how++) {
+		assert_true(t_wait_until(somebody_sleeps, NULL, mproc_after_ms(10000)));
+		/* It is noted just before the sleep begins. */
+		usleep(20000);
+		assert_int_equal(change(how), 0);
+		assert_true(t_wait_until(so_many_noticed, (void *)(intptr_t)(how + 1),
+					 mproc_after_ms(10000)));
+	}
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(segment->range->reg->heals, 0);
+	mproc_value_close(waited_for);
+	mproc_value_close(noticed);
+}
+
+static void answer_even_with_odd(void *arg)
+{
+	int64_t seen = 0;
+
+	(void)arg;
+	atomic_store(&mproc__quantum_off, true);
+	atomic_store(&mproc__polls_off, true);
+	while (seen < ROUNDS) {
+		t_check(mproc_value_wait(waited_for, int64_t, &seen, MPROC_FOREVER) == 0);
+		if (seen % 2)
+			t_check(mproc_value_add(waited_for, int64_t, 1, &seen) == 0);
+	}
+}
+
+/* Turn by turn, asleep in between: a wake-up that is lost hangs. */
+static void no_change_is_slept_through(void **state)
+{
+	int64_t seen = 0;
+	pid_t pid;
+
+	(void)state;
+	waited_for = make(MPROC_TYPE(int64_t), NULL);
+	pid = t_spawn(answer_even_with_odd, NULL);
+	for (int64_t i = 0; i < ROUNDS; i += 2) {
+		assert_int_equal(mproc_value_cas(waited_for, int64_t, &(int64_t){ i }, i + 1), 1);
+		seen = i + 1;
+		assert_int_equal(
+			mproc_value_wait(waited_for, int64_t, &seen, mproc_after_ms(20000)), 0);
+		assert_int_equal(seen, i + 2);
+	}
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(segment->range->reg->heals, 0);
+	mproc_value_close(waited_for);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -526,6 +682,9 @@ int main(void)
 		TEST(death_between_lock_and_unlock_is_told_until_consistent),
 		TEST(four_processes_count_right),
 		TEST(default_segment_is_shared_with_children),
+		TEST(wait_ends_by_a_change_or_in_time),
+		TEST(every_way_to_change_it_wakes_who_waits),
+		TEST(no_change_is_slept_through),
 	};
 
 	return cmocka_run_group_tests_name("value", tests, NULL, NULL);

@@ -241,7 +241,28 @@ MPROC_API MPROC_MUST int mproc_value_min(mproc_value *value, const struct mproc_
 MPROC_API MPROC_MUST int mproc_value_max(mproc_value *value, const struct mproc_type *type,
 					 const void *arg, void *ret);
 
+/**
+ * mproc_value_wait() - wait until the value is not what the caller has seen
+ * @value:	value that holds a scalar
+ * @type:	what it holds; in the macro the type itself
+ * @seen:	what the caller has seen; what it holds instead, once it does
+ * @deadline:	how long to wait, see <mproc/common.h>
+ *
+ * Returns at once if it differs already. Values are compared bit by bit, and the lock is
+ * not looked at: a change by mproc_value_set() is seen before mproc_value_unlock(). A
+ * change that is taken back soon may go unseen. Whoever changes the value pays nothing
+ * for this but a look at one word while nobody waits.
+ *
+ * Return: 0, -EAGAIN or -ETIMEDOUT if it did not change in time, -EPROTO if it holds
+ * another type, -EINVAL if that is no scalar or the deadline is negative, -ENOTCONN,
+ * -EUSERS.
+ */
+MPROC_API MPROC_MUST int mproc_value_wait(mproc_value *value, const struct mproc_type *type,
+					  void *seen, int64_t deadline);
+
 #ifndef __cplusplus
+#define mproc_value_wait(v, T, seen, deadline) \
+	(mproc_value_wait)((v), MPROC_TYPE(T), MPROC__PTR(T, seen), (deadline))
 #define mproc_value_get(v, T, ret, deadline) \
 	(mproc_value_get)((v), MPROC_TYPE(T), MPROC__PTR(T, ret), (deadline))
 #define mproc_value_set(v, T, from, deadline) \

@@ -296,14 +296,23 @@ static void arrive(void)
 		t_sweep_fail("cannot attach");
 }
 
+/* The victim is the first to arrive; who recovers brings nothing along. */
+static void arrive_with(uint64_t len)
+{
+	if (*mine)
+		arrive();
+	else
+		*mine = (uint64_t)alloc(len);
+}
+
 static void arrive_with_small(void)
 {
-	*mine = (uint64_t)alloc(64);
+	arrive_with(64);
 }
 
 static void arrive_with_large(void)
 {
-	*mine = (uint64_t)alloc(2 * PAGE);
+	arrive_with(2 * PAGE);
 }
 
 /*

@@ -330,14 +330,20 @@ static int signals_add(struct mproc__semaphore *s, uint32_t n)
 	return 0;
 }
 
-static int release_permits(mproc_semaphore *semaphore, uint32_t n)
+static inline int release_permits(mproc_semaphore *semaphore, uint32_t n)
 {
 	uint32_t tag, n_cells;
-	struct mproc__self *me;
+	struct mproc__semaphore *s = shared_of(semaphore);
+	struct mproc__self *me = mproc__self_quick(semaphore);
 	int r;
 
-	r = enter(semaphore, "semaphore release", &me, &tag, &n_cells);
-	return r < 0 ? r : mproc__permits_give(shared_of(semaphore), me, n_cells, n);
+	n_cells = atomic_load_explicit(&s->n_cells, memory_order_relaxed);
+	if (__builtin_expect(!me || !n_cells || !fits(s, me, n_cells), 0)) {
+		r = enter(semaphore, "semaphore release", &me, &tag, &n_cells);
+		if (r < 0)
+			return r;
+	}
+	return mproc__permits_give(s, me, n_cells, n);
 }
 
 int mproc_semaphore_release(mproc_semaphore *semaphore, uint32_t n)

@@ -91,14 +91,12 @@ static struct condition *condition_of(mproc_condition *condition)
 /* Return: 0 or a negative errno. */
 static int enter(mproc_condition *condition, const char *what, struct keeper *ret)
 {
-	struct condition *c = condition_of(condition);
-
 	ret->gone = NULL;
-	ret->c = c;
+	ret->c = condition_of(condition);
 	ret->me = mproc__self(condition, what);
 	if (!ret->me)
 		return mproc__self_error();
-	if (atomic_load_explicit(&c->lock.tag, memory_order_relaxed) != CONDITION_TAG)
+	if (atomic_load_explicit(&ret->c->lock.tag, memory_order_relaxed) != CONDITION_TAG)
 		return mproc__fail(-EINVAL, "%s: no condition at %p", what, (void *)condition);
 	ret->what = mproc__what(MPROC__KIND_CONDITION, mproc__self_off(ret->me, condition));
 	return 0;
@@ -130,7 +128,7 @@ static void set_notified(const struct keeper *k, uint64_t ticket)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* The rest is for those who have the lock. */
+/* What follows, up to mproc_condition_init(), is for those who have the lock. */
 
 static bool is_queued(const struct keeper *k, const struct mproc__thread *rec)
 {
@@ -274,8 +272,6 @@ static bool anybody(const struct keeper *k)
 	}
 	return false;
 }
-
-/* Up to here it was for those who have the lock. */
 
 int mproc_condition_init(mproc_condition *condition, uint32_t flags)
 {

@@ -67,8 +67,6 @@ static uint64_t owner_of(struct mproc__lock *lock, uint64_t what)
 static struct mproc__lock *lock_at(const struct mproc__range *range, uint64_t what)
 {
 	uint64_t off = mproc__what_off(what);
-	struct mproc__lock *lock;
-	uint32_t tag;
 
 	switch (mproc__what_kind(what)) {
 	case MPROC__KIND_MUTEX:
@@ -82,12 +80,7 @@ static struct mproc__lock *lock_at(const struct mproc__range *range, uint64_t wh
 	if (off % 8 || range->bytes < sizeof(struct mproc__lock) ||
 	    off > range->bytes - sizeof(struct mproc__lock))
 		return NULL;
-	lock = mproc__range_at(range, off, sizeof(*lock));
-	if (!lock || mproc__what_kind(what) != MPROC__KIND_MUTEX)
-		return lock;
-	/* Who waits for what anybody may unlock does not wait for its owner. */
-	tag = atomic_load_explicit(&lock->tag, memory_order_relaxed);
-	return mproc__mutex_is(tag) && tag & MPROC__MUTEX_ANY_UNLOCK ? NULL : lock;
+	return mproc__range_at(range, off, sizeof(struct mproc__lock));
 }
 
 /* The edge from record @index of @range, as it is now. Return: false if there is none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * mproc/mutex.h: the options of a mutex, and who owns it
+ * mproc/mutex.h: the options of a mutex
  */
 
 #include <mproc/mutex.h>
@@ -14,8 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -442,94 +440,6 @@ static void mutex_kept_for_one_that_does_not_wait_is_free(void **state)
 	mproc__identity_kill(other);
 }
 
-/* Who owns it */
-
-static void hold_until_told(void *arg)
-{
-	(void)arg;
-	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) >= 0);
-	atomic_store(&shared->ready, 1);
-	for (;;)
-		pause();
-}
-
-static void owner_is_told_with_names_and_times(void **state)
-{
-	struct mproc_mutex_owner owner;
-	struct stat ns;
-	pid_t pid, waiter;
-
-	(void)state;
-	for (uint32_t flags = 0; flags <= FAIR; flags += FAIR) {
-		make(flags);
-		atomic_store(&shared->ready, 0);
-		atomic_store(&shared->n_order, 0);
-		memset(&owner, 0xff, sizeof(owner));
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 0);
-		assert_int_equal(owner.pid | owner.is_alive | owner.n_waiters, 0);
-		pid = t_spawn(hold_until_told, NULL);
-		assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
-		assert_int_equal(owner.pid, pid);
-		assert_int_equal(owner.tid, pid);
-		assert_int_equal(stat("/proc/self/ns/pid", &ns), 0);
-		assert_true(owner.pid_ns == ns.st_ino);
-		assert_string_equal(owner.process, "test_mutex_options");
-		assert_int_not_equal(strlen(owner.thread), 0);
-		assert_int_equal(owner.is_alive, 1);
-		assert_int_equal(owner.is_inherited, 0);
-		assert_int_equal(owner.n_waiters, 0);
-		assert_true(owner.held_ns == 0 && owner.waited_ns == 0);
-
-		waiter = t_spawn(come_in, (void *)1);
-		assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
-		usleep(50000);
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
-		assert_int_equal(owner.n_waiters, 1);
-		assert_in_range(owner.held_ns, 20000000, INT64_C(60000000000));
-		assert_true(owner.waited_ns >= owner.held_ns);
-
-		assert_int_equal(kill(waiter, SIGKILL), 0);
-		assert_int_equal(t_reap(waiter), SIGKILL);
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		assert_int_equal(t_reap(pid), SIGKILL);
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
-		assert_int_equal(owner.pid, pid);
-		assert_int_equal(owner.is_alive, 0);
-		assert_int_equal(owner.is_inherited, 1);
-		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 1);
-		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 0);
-		assert_int_equal(owner.is_inherited, 1);
-		mproc_mutex_destroy(&shared->mutex);
-		assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), -EINVAL);
-	}
-}
-
-/* The wait began long before the present owner came: that is no time of his. */
-static void new_owner_has_not_held_it_since_the_first_wait(void **state)
-{
-	struct mproc_mutex_owner owner;
-	pid_t pids[2];
-
-	(void)state;
-	make(FAIR);
-	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
-	atomic_store(&shared->rest, 1);
-	queue_up(pids, 2);
-	usleep(300000);
-	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
-	usleep(1000);
-	assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
-	assert_int_equal(owner.pid, pids[0]);
-	assert_int_equal(owner.n_waiters, 1);
-	assert_true(owner.waited_ns >= 300000000);
-	assert_true(owner.held_ns < 300000000);
-	atomic_store(&shared->rest, 0);
-	for (size_t i = 0; i < 2; i++)
-		assert_int_equal(t_reap(pids[i]), 0);
-}
-
 /* Exclusion */
 
 #define ROUNDS 3000
@@ -625,8 +535,6 @@ int main(void)
 		TEST(dead_and_timed_out_waiters_are_skipped),
 		TEST(waiter_that_dies_with_a_hand_over_leaves_no_news),
 		TEST(mutex_kept_for_one_that_does_not_wait_is_free),
-		TEST(owner_is_told_with_names_and_times),
-		TEST(new_owner_has_not_held_it_since_the_first_wait),
 		TEST(processes_exclude_each_other_with_every_option),
 		TEST(threads_as_participants_exclude_each_other),
 	};

@@ -133,7 +133,7 @@ static void call_map(void *arg)
 		results[i] = -1;
 	}
 	bench_check(mproc_pool_map(arg, &same_task, args, sizeof(args[0]), results,
-				   sizeof(results[0]), AT_ONCE, MPROC_FOREVER) == 0);
+				   sizeof(results[0]), AT_ONCE, 0, MPROC_FOREVER) == 0);
 	for (int64_t i = 0; i < AT_ONCE; i++)
 		bench_check(results[i] == i);
 }

@@ -354,10 +354,14 @@ static int put_task(mproc_pool *pool, mproc_future *future, const void *msg, siz
 	return r;
 }
 
+/* @msg has room for a head at its start. */
 static int submit_msg(mproc_pool *pool, mproc_future *future, unsigned char *msg, size_t len,
-		      int64_t deadline)
+		      uint32_t n_items, int64_t deadline)
 {
-	struct mproc__task_msg head = { .task = mproc__task_index(future->task) };
+	struct mproc__task_msg head = {
+		.task = mproc__task_index(future->task),
+		.n_items = n_items,
+	};
 	bool keep = pool->opts.retry_killed || pool->opts.retry_crashed;
 	int r;
 
@@ -387,8 +391,8 @@ static int submit_msg(mproc_pool *pool, mproc_future *future, unsigned char *msg
 	return r < 0 ? r : put_task(pool, future, msg, len);
 }
 
-static int submit(mproc_future **ret, mproc_pool *pool, const struct mproc_task *task,
-		  const void *args, int64_t deadline)
+int mproc__pool_submit_one(mproc_future **ret, mproc_pool *pool, const struct mproc_task *task,
+			   const void *args, int64_t deadline)
 {
 	unsigned char small[SMALL_MSG], *msg = small;
 	size_t head = sizeof(struct mproc__task_msg), cap = sizeof(small) - head, len;
@@ -415,9 +419,25 @@ static int submit(mproc_future **ret, mproc_pool *pool, const struct mproc_task 
 	if (r == 0 && !future)
 		r = mproc__fail(-ENOMEM, "pool submit: no memory for a future");
 	if (r == 0)
-		r = submit_msg(pool, future, msg, head + len, deadline);
+		r = submit_msg(pool, future, msg, head + len, 0, deadline);
 	if (msg != small)
 		free(msg);
+	if (r < 0)
+		mproc_future_unref(future);
+	else
+		*ret = future;
+	return r;
+}
+
+int mproc__pool_submit_chunk(mproc_future **ret, mproc_pool *pool, const struct mproc_task *task,
+			     struct mproc__chunk *c, int64_t deadline)
+{
+	mproc_future *future = mproc__future_new(pool, task);
+	int r;
+
+	if (!future)
+		return mproc__fail(-ENOMEM, "pool map: no memory for a future");
+	r = submit_msg(pool, future, c->msg, c->len, c->n, deadline);
 	if (r < 0)
 		mproc_future_unref(future);
 	else
@@ -428,45 +448,12 @@ static int submit(mproc_future **ret, mproc_pool *pool, const struct mproc_task 
 mproc_future *mproc_pool_submit(mproc_pool *pool, const struct mproc_task *task, const void *args)
 {
 	mproc_future *future;
-	int r = submit(&future, pool, task, args, MPROC_FOREVER);
+	int r = mproc__pool_submit_one(&future, pool, task, args, MPROC_FOREVER);
 
 	if (r == 0)
 		return future;
 	errno = -r;
 	return NULL;
-}
-
-int mproc_pool_map(mproc_pool *pool, const struct mproc_task *task, const void *args,
-		   size_t args_stride, void *results, size_t results_stride, size_t n,
-		   int64_t deadline)
-{
-	mproc_future **futures;
-	size_t n_submitted = 0;
-	int first = 0, r;
-
-	r = mproc__deadline_check("pool map", deadline);
-	if (r == 0)
-		r = mproc__task_result_flat(task, "pool map");
-	if (r < 0 || !n)
-		return r;
-	futures = n <= SIZE_MAX / sizeof(*futures) ? malloc(n * sizeof(*futures)) : NULL;
-	if (!futures)
-		return mproc__fail(-ENOMEM, "pool map: no memory for %zu futures", n);
-	while (n_submitted < n && r == 0) {
-		r = submit(&futures[n_submitted], pool, task,
-			   (const char *)args + n_submitted * args_stride, deadline);
-		n_submitted += r == 0;
-	}
-	first = r;
-	for (size_t i = 0; i < n_submitted; i++) {
-		r = mproc_future_result(futures[i], task, (char *)results + i * results_stride,
-					deadline);
-		if (r < 0 && first == 0)
-			first = r;
-		mproc_future_unref(futures[i]);
-	}
-	free(futures);
-	return first;
 }
 
 int mproc_pool_shutdown(mproc_pool *pool, uint32_t flags, int64_t deadline)

@@ -6,6 +6,7 @@
  * What the rooms of a pool share: its handle, its futures, and who does what
  *
  *	pool.c		making, submitting, shutting down
+ *	map.c		many items in few messages
  *	future.c	collecting what workers return; waiting
  *	supervisor.c	the thread that forks workers and buries them
  *	worker.c	the life of a worker
@@ -127,6 +128,47 @@ void mproc__future_fail(mproc_future *future, const struct mproc_future_error *e
 void mproc__pool_fail_all(mproc_pool *pool, bool unclaimed, int code, const char *text);
 
 mproc_future *mproc__future_new(mproc_pool *pool, const struct mproc_task *task);
+
+/* mproc_pool_submit() with a deadline and a code. */
+int mproc__pool_submit_one(mproc_future **ret, mproc_pool *pool, const struct mproc_task *task,
+			   const void *args, int64_t deadline);
+
+/* Items of a map on their way into one message. Starts as zeroes. */
+struct mproc__chunk {
+	unsigned char *msg; /* room for the head, then the items; the caller frees it */
+	size_t cap, len;
+	uint32_t n; /* items in it */
+};
+
+/* How many items of @task a chunk may have; below 2: none. */
+uint32_t mproc__map_chunk_max(const mproc_pool *pool, const struct mproc_task *task);
+
+/* Return: 1, 0 if there is no room for it in a message, or what the encoder says. */
+int mproc__chunk_add(struct mproc__chunk *c, mproc_pool *pool, const struct mproc_task *task,
+		     const void *args);
+
+/* Submit a chunk as one task: the future's bytes are what mproc__chunk_gather() takes. */
+int mproc__pool_submit_chunk(mproc_future **ret, mproc_pool *pool, const struct mproc_task *task,
+			     struct mproc__chunk *c, int64_t deadline);
+
+/*
+ * Run the items of a chunk.
+ * @index:	of the task in the registry
+ * @in:		what follows the head of the message, @len bytes, private
+ * @out:	room for @cap bytes
+ *
+ * Return: 0, whatever the items returned, or -EBADMSG, -ENOENT: none has run.
+ */
+int mproc__map_run(uint32_t index, uint32_t n, const unsigned char *in, size_t len,
+		   unsigned char *out, size_t cap, size_t *ret_len);
+
+/*
+ * Decode what a chunk of @n items returned; results of items that failed are not touched.
+ *
+ * Return: 0, or the first item's own error, with its text, or -EBADMSG.
+ */
+int mproc__chunk_gather(const struct mproc_task *task, uint32_t n, const unsigned char *bytes,
+			size_t len, char *results, size_t stride);
 
 /* The supervisor's thread: start it and the workers, tell it to end, wait for its end. */
 int mproc__supervisor_start(mproc_pool *pool);

@@ -164,13 +164,16 @@ static inline int mproc__pool_look(const void *image, uint64_t len, struct mproc
 	return 0;
 }
 
-/* Head of a message in the queue of tasks; the encoded arguments follow. */
+/*
+ * Head of a message in the queue of tasks; the encoded arguments follow. A chunk of a map
+ * has for each item its length, 4 bytes, and its arguments.
+ */
 struct mproc__task_msg {
 	uint64_t generation;
 	uint32_t slot;
 	uint32_t attempt;
-	uint32_t task; /* index in the registry */
-	uint32_t reserved;
+	uint32_t task;    /* index in the registry */
+	uint32_t n_items; /* of a chunk; 0: one task alone */
 };
 
 enum mproc__done_what {
@@ -191,6 +194,12 @@ struct mproc__done_msg {
 	int32_t signal;
 	int32_t exit_code;
 	uint32_t core;
+};
+
+/* What a chunk returns for each item: this, and the encoded result or a text. */
+struct mproc__item_done {
+	int32_t code; /* 0, or the item's own negative errno: a text follows */
+	uint32_t len; /* bytes that follow */
 };
 
 #endif /* MPROC__POOL_LAYOUT_H */

@@ -17,6 +17,9 @@
  * that its attempt is over and drops it. Killed after the commit: nothing is lost,
  * since the parent reads the queue of results in order and finds the result before
  * the news of the death.
+ *
+ * A chunk of a map is one such task: what its items have returned is returned by the one
+ * commit, or by none.
  */
 
 #include <mproc/pool.h>
@@ -139,8 +142,13 @@ static int run_task(struct mproc__worker *w, size_t len)
 	atomic_store_explicit(&w->place->task, task.task, memory_order_relaxed);
 	atomic_store_explicit(&w->place->running, task.slot + 1, memory_order_relaxed);
 
-	r = mproc__task_run_index(task.task, w->in + sizeof(task), len - sizeof(task),
-				  w->out + sizeof(head), w->pool->opts.task_max, &out_len);
+	if (task.n_items)
+		r = mproc__map_run(task.task, task.n_items, w->in + sizeof(task),
+				   len - sizeof(task), w->out + sizeof(head),
+				   w->pool->opts.task_max, &out_len);
+	else
+		r = mproc__task_run_index(task.task, w->in + sizeof(task), len - sizeof(task),
+					  w->out + sizeof(head), w->pool->opts.task_max, &out_len);
 	if (r < 0) {
 		r = return_error(w, &head, r, mproc_error_text());
 	} else {

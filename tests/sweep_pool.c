@@ -107,6 +107,31 @@ static void two_tasks(void)
 	submit_short();
 }
 
+#define ITEMS 3
+
+static void submit_chunk(void)
+{
+	struct mproc__chunk chunk = { .msg = NULL };
+
+	for (int64_t i = 0; i < ITEMS; i++)
+		t_sweep_check(mproc__chunk_add(&chunk, pool, &twice_task,
+					       &(struct twice_args){ .x = 21 + i }) == 1);
+	t_sweep_check(mproc__pool_submit_chunk(&futures[n_futures++], pool, &twice_task, &chunk,
+					       MPROC_NOWAIT) == 0);
+}
+
+static void chunk_of_a_map(void)
+{
+	make_pool(0);
+	submit_chunk();
+}
+
+static void chunk_of_a_map_with_retry(void)
+{
+	make_pool(1);
+	submit_chunk();
+}
+
 static char long_text[LONG_LEN + 1];
 
 static void long_task(void)
@@ -217,6 +242,27 @@ static void check_results(const struct t_sweep_seen *seen)
 	check_nothing_leaks();
 }
 
+/* All of its items were returned, or none. */
+static void check_chunk(const struct t_sweep_seen *seen)
+{
+	int64_t values[ITEMS] = { 0 };
+	int r;
+
+	bury();
+	run_the_rest();
+	r = mproc_future_result(futures[0], &twice_task, NULL, MPROC_NOWAIT);
+	t_sweep_check(r == 0 || (!pool->opts.retry_killed && !seen->returned && r == -ESRCH));
+	t_sweep_check(!seen->returned || futures[0]->attempt == 1);
+	if (r == 0) {
+		t_sweep_check(mproc__chunk_gather(&twice_task, ITEMS, futures[0]->bytes,
+						  futures[0]->len, (char *)values,
+						  sizeof(values[0])) == 0);
+		for (int64_t i = 0; i < ITEMS; i++)
+			t_sweep_check(values[i] == 2 * (21 + i));
+	}
+	check_nothing_leaks();
+}
+
 static void check_text(const struct t_sweep_seen *seen)
 {
 	text out = { .chars = NULL };
@@ -308,6 +354,9 @@ static const struct t_sweep_case cases[] = {
 	{ "worker step", "one task, retry", one_task_with_retry, step, check_results,
 	  .arrive = arrive },
 	{ "worker step", "two tasks", two_tasks, step, check_results, .arrive = arrive },
+	{ "worker step", "chunk of a map", chunk_of_a_map, step, check_chunk, .arrive = arrive },
+	{ "worker step", "chunk of a map, retry", chunk_of_a_map_with_retry, step, check_chunk,
+	  .arrive = arrive },
 	{ "worker step", "long task", long_task, step, check_text, .arrive = arrive },
 	{ "worker step", "failing task", failing_task, step, check_text, .arrive = arrive },
 	{ "worker step", "attempt is over", claimed_by_the_dead, step, check_results,

@@ -99,6 +99,46 @@ int echo(const text_in *in, text_out *out)
 	return len ? 0 : -EDOM;
 }
 
+typedef struct integer {
+	int64_t value;
+} integer;
+
+MPROC_PACK_STRUCT(integer, (val, value));
+MPROC_TASK_FN_DECLARE(root, integer, integer);
+MPROC_TASK_FN(root, integer, integer);
+
+int root(const integer *in, integer *out)
+{
+	char fill[300];
+
+	memset(fill, 'x', sizeof(fill));
+	fill[299] = '\0';
+	if (in->value < 0)
+		return mproc_task_fail(-EDOM, "no root of %d%s", (int)in->value, fill);
+	while (out->value * out->value < in->value)
+		out->value++;
+	return 0;
+}
+
+MPROC_TASK_FN_DECLARE(measure, text_in, integer);
+MPROC_TASK_FN(measure, text_in, integer);
+
+int measure(const text_in *in, integer *out)
+{
+	out->value = (int64_t)strlen(in->text);
+	return 0;
+}
+
+MPROC_TASK_DECLARE(int32_t, die_once, (val, int32_t, number));
+
+/* The first attempt at number 20 is the last of its worker. */
+MPROC_TASK(int32_t, die_once, (val, int32_t, number))
+{
+	if (number == 20 && atomic_fetch_add(&shared->begun, 1) == 0)
+		raise(SIGKILL);
+	return number;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -286,6 +326,11 @@ static void killed_worker_is_replaced_and_its_task_tried_again(void **state)
 	end(pool);
 }
 
+/* Of a map: more than there are, all, some, as many as go to a worker, one. */
+static const size_t chunks[] = { 0, 1, 2, 7, 32, 500, 100000 };
+
+#define N_CHUNKS (sizeof(chunks) / sizeof(chunks[0]))
+
 static void map_keeps_the_order(void **state)
 {
 	enum { N = 500 };
@@ -296,17 +341,154 @@ static void map_keeps_the_order(void **state)
 	(void)state;
 	for (int i = 0; i < N; i++)
 		args[i] = (struct add_args){ .a = i, .b = 7 };
+	for (size_t c = 0; c < N_CHUNKS; c++) {
+		memset(sums, 0, sizeof(sums));
+		assert_int_equal(mproc_pool_map(pool, &add_task, args, sizeof(args[0]), sums,
+						sizeof(sums[0]), N, chunks[c],
+						mproc_after_ms(20000)),
+				 0);
+		for (int i = 0; i < N; i++)
+			assert_int_equal(sums[i], i + 7);
+	}
 	assert_int_equal(mproc_pool_map(pool, &add_task, args, sizeof(args[0]), sums,
-					sizeof(sums[0]), N, mproc_after_ms(20000)),
-			 0);
-	for (int i = 0; i < N; i++)
-		assert_int_equal(sums[i], i + 7);
-	assert_int_equal(mproc_pool_map(pool, &add_task, args, sizeof(args[0]), sums,
-					sizeof(sums[0]), 0, MPROC_NOWAIT),
+					sizeof(sums[0]), 0, 5, MPROC_NOWAIT),
 			 0);
 	/* A result with pointers would dangle. */
-	assert_int_equal(mproc_pool_map(pool, &echo_task, args, 8, sums, 8, 1, MPROC_FOREVER),
+	assert_int_equal(mproc_pool_map(pool, &echo_task, args, 8, sums, 8, 1, 0, MPROC_FOREVER),
 			 -EINVAL);
+	end(pool);
+}
+
+static void map_sends_a_chunk_in_one_message(void **state)
+{
+	enum { N = 500 };
+	static const uint64_t messages[] = { 8, N, 250, 72, 16, 3, 3 };
+	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2));
+	static struct add_args args[N];
+	struct mproc_pool_stats stats;
+	uint64_t n_before = 0;
+	int64_t sums[N];
+
+	(void)state;
+	for (size_t c = 0; c < N_CHUNKS; c++) {
+		assert_int_equal(mproc_pool_map(pool, &add_task, args, sizeof(args[0]), sums,
+						sizeof(sums[0]), N, chunks[c],
+						mproc_after_ms(20000)),
+				 0);
+		mproc_pool_stats(pool, &stats);
+		assert_int_equal(stats.n_submitted - n_before, messages[c]);
+		assert_int_equal(stats.n_done, stats.n_submitted);
+		n_before = stats.n_submitted;
+	}
+	end(pool);
+}
+
+static void item_of_a_map_fails_alone(void **state)
+{
+	enum { N = 100 };
+	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2));
+	integer items[N], roots[N];
+
+	(void)state;
+	for (size_t c = 0; c < N_CHUNKS; c++) {
+		for (int i = 0; i < N; i++) {
+			items[i].value = i % 10 == 3 ? -i : i * i;
+			roots[i].value = -1;
+		}
+		assert_int_equal(mproc_pool_map(pool, &root_task, items, sizeof(items[0]), roots,
+						sizeof(roots[0]), N, chunks[c],
+						mproc_after_ms(20000)),
+				 -EDOM);
+		/* The first in order is told, with all of a text that is as long as it may be. */
+		assert_non_null(strstr(mproc_error_text(), "no root of -3xxx"));
+		assert_int_equal(strlen(mproc_error_text()), chunks[c] == 1 ? 191 : 255);
+		for (int i = 0; i < N; i++)
+			assert_int_equal(roots[i].value, i % 10 == 3 ? -1 : i);
+	}
+	end(pool);
+}
+
+/* A chunk is what is attempted. */
+static void death_costs_its_chunk_of_a_map(void **state)
+{
+	enum { N = 40, CHUNK = 10 };
+	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2));
+	struct die_args args[N] = { 0 };
+	int32_t results[N];
+
+	(void)state;
+	args[25].how = SIGKILL;
+	memset(results, -1, sizeof(results));
+	assert_int_equal(mproc_pool_map(pool, &die_task, args, sizeof(args[0]), results,
+					sizeof(results[0]), N, CHUNK, mproc_after_ms(20000)),
+			 -ESRCH);
+	assert_non_null(strstr(mproc_error_text(), "was killed by signal 9"));
+	for (int i = 0; i < N; i++)
+		assert_int_equal(results[i], i / CHUNK == 25 / CHUNK ? -1 : 0);
+	end(pool);
+}
+
+static void chunk_of_a_killed_worker_is_tried_again(void **state)
+{
+	enum { N = 64, CHUNK = 8 };
+	mproc_pool *pool =
+		pool_with(MPROC_POOL_OPTS(.workers = 2, .retry_killed = MPROC_POOL_UNLIMITED));
+	struct die_once_args args[N] = { 0 };
+	struct mproc_pool_stats stats;
+	int32_t results[N];
+
+	(void)state;
+	for (int i = 0; i < N; i++)
+		args[i].number = i;
+	memset(results, -1, sizeof(results));
+	assert_int_equal(mproc_pool_map(pool, &die_once_task, args, sizeof(args[0]), results,
+					sizeof(results[0]), N, CHUNK, mproc_after_ms(20000)),
+			 0);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(results[i], i);
+	mproc_pool_stats(pool, &stats);
+	assert_int_equal(stats.n_deaths, 1);
+	assert_int_equal(stats.n_retried, 1);
+	end(pool);
+}
+
+/* Arguments from nothing to what fits into no message beside another, nor at all. */
+static void long_items_of_a_map_go_alone(void **state)
+{
+	enum { N = 60 };
+	mproc_pool *pool = pool_with(MPROC_POOL_OPTS(.workers = 2, .task_max = 100000));
+	size_t most = 99990;
+	char *text = malloc(most + 100);
+	text_in items[N];
+	integer lengths[N];
+
+	(void)state;
+	memset(text, 'x', most + 99);
+	text[most] = '\0';
+	for (int i = 0; i < N; i++)
+		items[i].text = i % 7 == 0 ? text : text + most - (size_t)i * i * 20;
+	for (size_t c = 0; c < N_CHUNKS; c++) {
+		memset(lengths, 0, sizeof(lengths));
+		assert_int_equal(mproc_pool_map(pool, &measure_task, items, sizeof(items[0]),
+						lengths, sizeof(lengths[0]), N, chunks[c],
+						mproc_after_ms(20000)),
+				 0);
+		for (int i = 0; i < N; i++)
+			assert_int_equal(lengths[i].value, strlen(items[i].text));
+	}
+	/* What comes before one that is too long is done. */
+	text[most] = 'x';
+	text[most + 99] = '\0';
+	for (int i = 0; i < 50; i++)
+		items[i].text = text + most + 99 - i;
+	memset(lengths, 0, sizeof(lengths));
+	items[50].text = text;
+	assert_int_equal(mproc_pool_map(pool, &measure_task, items, sizeof(items[0]), lengths,
+					sizeof(lengths[0]), N, 0, mproc_after_ms(20000)),
+			 -EMSGSIZE);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(lengths[i].value, i);
+	free(text);
 	end(pool);
 }
 
@@ -571,6 +753,11 @@ int main(void)
 		TEST(retries_are_counted_by_their_cause),
 		TEST(killed_worker_is_replaced_and_its_task_tried_again),
 		TEST(map_keeps_the_order),
+		TEST(map_sends_a_chunk_in_one_message),
+		TEST(item_of_a_map_fails_alone),
+		TEST(death_costs_its_chunk_of_a_map),
+		TEST(chunk_of_a_killed_worker_is_tried_again),
+		TEST(long_items_of_a_map_go_alone),
 		TEST(shutdown_ends_what_it_should),
 		TEST(close_without_shutdown_kills),
 		TEST(forked_child_is_refused),

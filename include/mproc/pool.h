@@ -98,10 +98,16 @@ mproc_pool_submit(mproc_pool *pool, const struct mproc_task *task, const void *a
  *		must contain no pointers
  * @results_stride: bytes
  * @n:		how many
+ * @chunk:	how many go to a worker in one message; 0: so many that each worker gets
+ *		four messages, as Python does; 1: each alone. No more than arguments, or
+ *		results as long as they can be, fit into 64 KiB or task_max
  * @deadline:	how long to wait, see <mproc/common.h>
  *
- * All tasks are waited for even if one fails; results of those that failed are not
- * touched.
+ * All items are waited for even if one fails; results of those that failed are not
+ * touched. An item that returns an error fails alone. A chunk is what is attempted: if a
+ * worker dies, none of the chunk it had in hand has been returned, and all of it is tried
+ * again as the options say, items that had run included, or all of it fails. Chunks of 1
+ * are for tasks that may crash or must not run twice. In the statistics a chunk is one task.
  *
  * Return: 0, or the error of the first one, in order, that failed; -EINVAL if the
  * results contain pointers; -ETIMEDOUT or -EAGAIN by the deadline (what was
@@ -109,7 +115,8 @@ mproc_pool_submit(mproc_pool *pool, const struct mproc_task *task, const void *a
  */
 MPROC_API MPROC_MUST int mproc_pool_map(mproc_pool *pool, const struct mproc_task *task,
 					const void *args, size_t args_stride, void *results,
-					size_t results_stride, size_t n, int64_t deadline);
+					size_t results_stride, size_t n, size_t chunk,
+					int64_t deadline);
 
 enum mproc_pool_shutdown_flags {
 	MPROC_POOL_CANCEL = 1, /* tasks that no worker has begun are done with -ECANCELED */

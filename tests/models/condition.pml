@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The condition, for Spin
+ * A condition without a list, for Spin
+ *
+ * Here each notification is a mark in the waiter's own record. Where it is one number in
+ * the condition, up to which all tickets are notified, and the notification of one who
+ * dies on his way passes on, this says what waiting, waking, deadlines and the reuse of
+ * records must do, and nothing about the number or the passing on.
  *
  * There is no list of waiters. Under the mutex a waiter writes a ticket into its own
  * record, which queues it, lets the mutex go and sleeps on a word of its own; whoever

@@ -33,6 +33,7 @@
 struct room {
 	MPROC_BARRIER_WITH(PLACES) start;
 	_Atomic(uint64_t) acted;
+	_Atomic(uint64_t) joined;        /* the victim has; the recoverer does not */
 	_Atomic(uint64_t) done;          /* helpers that came through ... */
 	_Atomic(int64_t) result[PLACES]; /* ... with these */
 };
@@ -247,10 +248,8 @@ static void joined_and_two_wait_for_an_action(void)
 static void victim_arrives(void)
 {
 	t_sweep_check(mproc__self(room, "test"));
-	if (victim_joins) {
-		victim_joins = false;
+	if (victim_joins && !atomic_exchange(&room->joined, 1))
 		t_sweep_check(join() == 0);
-	}
 }
 
 static void recoverer_arrives(void)
@@ -424,7 +423,7 @@ static void was_broken(const struct t_sweep_seen *seen)
 
 static void was_reset(const struct t_sweep_seen *seen)
 {
-	if (seen->returned) {
+	if (seen->returned && !seen->recovering) {
 		t_sweep_check(mproc_barrier_is_broken(barrier) == 0);
 		t_sweep_check(mproc_barrier_n_waiting(barrier) == 0);
 	}

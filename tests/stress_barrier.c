@@ -149,7 +149,7 @@ static void one_death_is_told_to_all_others(void **state)
 		assert_int_equal(mproc_barrier_is_broken(barrier), 1);
 		rounds++;
 	}
-	print_message("%" PRIu64 " phases, %" PRIu64 " kills\n", shared->phases, rounds);
+	print_message("# %" PRIu64 " phases, %" PRIu64 " kills\n", shared->phases, rounds);
 	assert_int_equal(shared->wrong, 0);
 	assert_true(rounds > 3);
 	assert_null(t_range_fault(&range, 1, mproc_after_ms(5000)));
@@ -207,7 +207,8 @@ static void others_go_on_without_the_dead(void **state)
 			;
 		assert_null(t_range_fault(&range, 1, mproc_after_ms(5000)));
 	}
-	print_message("%" PRIu64 " phases, %" PRIu64 " kills, %" PRIu64 " of them in the action\n",
+	print_message("# %" PRIu64 " phases, %" PRIu64 " kills, %" PRIu64
+		      " of them in the action\n",
 		      shared->phases, kills, broken);
 	assert_true(kills > 10 && broken < kills / 2);
 }
@@ -239,7 +240,7 @@ static void parked_processes_are_all_woken_without_a_quantum(void **state)
 		pids[i] = t_spawn(park, NULL);
 	for (size_t i = 0; i < PARTIES; i++)
 		assert_int_equal(t_reap(pids[i]), 0);
-	print_message("%" PRIu64 " phases, %" PRIu64 " sleeps\n", rounds, shared->parks);
+	print_message("# %" PRIu64 " phases, %" PRIu64 " sleeps\n", rounds, shared->parks);
 	assert_int_equal(shared->phases, rounds);
 	assert_int_equal(range.range->reg->heals, 0);
 	assert_true(shared->parks > rounds);

@@ -139,7 +139,8 @@ static void killed_workers_count_in_full_or_not_at_all(void **state)
 		kills += play(&random);
 		rounds++;
 	}
-	print_message("%" PRIu64 " latches of %d parts, %" PRIu64 " kills\n", rounds, PARTS, kills);
+	print_message("# %" PRIu64 " latches of %d parts, %" PRIu64 " kills\n", rounds, PARTS,
+		      kills);
 	assert_true(kills > 0);
 }
 

@@ -190,7 +190,7 @@ static void storm(void)
 	}
 	enter(WORKERS + 1);
 	leave();
-	print_message("%" PRIu64 " sections, %" PRIu64 " kills, %" PRIu64 " stops, %" PRIu64
+	print_message("# %" PRIu64 " sections, %" PRIu64 " kills, %" PRIu64 " stops, %" PRIu64
 		      " inherited, longest from kill to progress %.1f ms\n",
 		      shared->sections, kills, stops, shared->inherited, (double)worst / 1e6);
 	assert_int_equal(shared->broken, 0);
@@ -281,7 +281,7 @@ static void every_takeover_is_from_one_who_was_killed(void **state)
 	enter(WORKERS + 1);
 	leave();
 	takeovers = range.range->reg->takeovers;
-	print_message("%" PRIu64 " owners stopped, %" PRIu64 " killed, %" PRIu64 " takeovers\n",
+	print_message("# %" PRIu64 " owners stopped, %" PRIu64 " killed, %" PRIu64 " takeovers\n",
 		      owners_stopped, owners_killed, takeovers);
 	assert_int_equal(shared->broken, 0);
 	assert_true(takeovers <= owners_killed);
@@ -325,7 +325,8 @@ static void all_are_woken(uint64_t wanted_by_default)
 		pids[i] = t_spawn(park, (void *)(i + 1));
 	for (size_t i = 0; i < PARKERS; i++)
 		assert_int_equal(t_reap(pids[i]), 0);
-	print_message("%" PRIu64 " rounds, %" PRIu64 " sleeps\n", rounds * PARKERS, shared->parks);
+	print_message("# %" PRIu64 " rounds, %" PRIu64 " sleeps\n", rounds * PARKERS,
+		      shared->parks);
 	assert_int_equal(shared->broken, 0);
 	assert_int_equal(shared->numbers[NUMBERS - 1], rounds * PARKERS);
 	assert_int_equal(range.range->reg->heals, 0);
@@ -377,7 +378,7 @@ static void fair_one_serves_all_alike(void **state)
 		least = served[i] < least ? served[i] : least;
 		most = served[i] > most ? served[i] : most;
 	}
-	print_message("least served over most served: %" PRIu64 " / %" PRIu64 "\n", least, most);
+	print_message("# least served over most served: %" PRIu64 " / %" PRIu64 "\n", least, most);
 	assert_true(least * 10 > most);
 }
 

@@ -143,7 +143,7 @@ static void what_dead_runners_left_is_done_by_others(void **state)
 		play(&random, &kills, &again);
 		rounds++;
 	}
-	print_message("%" PRIu64 " onces, %" PRIu64 " kills, %" PRIu64 " run again\n",
+	print_message("# %" PRIu64 " onces, %" PRIu64 " kills, %" PRIu64 " run again\n",
 		      rounds * ONCES, kills, again);
 }
 

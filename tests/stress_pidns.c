@@ -235,7 +235,7 @@ static void all_have_the_same_tid_and_nobody_is_mistaken(void **state)
 	}
 	assert_null(t_range_fault(&range, 1, mproc_after_ms(20000)));
 	section(WORKERS + 1, &random);
-	print_message("%" PRIu64 " sections, %" PRIu64 " kills, %" PRIu64 " inherited, %" PRIu64
+	print_message("# %" PRIu64 " sections, %" PRIu64 " kills, %" PRIu64 " inherited, %" PRIu64
 		      " events\n",
 		      shared->sections, kills, shared->inherited, shared->waits);
 	assert_int_equal(shared->broken, 0);

@@ -225,7 +225,7 @@ static void storm(void **state)
 	}
 	count(0, &random);
 	look(0, &random);
-	print_message("%" PRIu64 " times read, %" PRIu64 " written, %" PRIu64 " kills, %" PRIu64
+	print_message("# %" PRIu64 " times read, %" PRIu64 " written, %" PRIu64 " kills, %" PRIu64
 		      " stops inside, %" PRIu64
 		      " inherited, longest from kill to progress %.1f ms\n",
 		      shared->read, shared->written, kills, stops, shared->inherited,
@@ -292,7 +292,8 @@ static void parked_processes_are_all_woken_without_a_quantum(void **state)
 		pids[i] = t_spawn(park, (void *)i);
 	for (size_t i = 0; i < PARKERS; i++)
 		assert_int_equal(t_reap(pids[i]), 0);
-	print_message("%" PRIu64 " rounds, %" PRIu64 " sleeps\n", rounds * PARKERS, shared->parks);
+	print_message("# %" PRIu64 " rounds, %" PRIu64 " sleeps\n", rounds * PARKERS,
+		      shared->parks);
 	assert_int_equal(shared->broken, 0);
 	assert_int_equal(range.range->reg->heals, 0);
 	assert_int_equal(range.range->reg->takeovers, 0);

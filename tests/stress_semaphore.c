@@ -215,7 +215,7 @@ static void rage(struct storm *storm)
 		kill(pids[i], SIGKILL);
 		assert_int_equal(t_reap(pids[i]), SIGKILL);
 	}
-	print_message("%" PRIu64 " turns, %" PRIu64 " kills, %" PRIu64
+	print_message("# %" PRIu64 " turns, %" PRIu64 " kills, %" PRIu64
 		      " stops, longest from kill to progress %.1f ms\n",
 		      shared->turns, storm->kills, storm->stops, (double)storm->worst / 1e6);
 	assert_true(storm->kills > 0 && storm->stops > 0);
@@ -255,7 +255,7 @@ static void leased_units_are_done_with_once_each(void **state)
 		assert_int_equal(mproc_semaphore_ack(leases), 0);
 		left++;
 	}
-	print_message("%" PRIu64 " units, %" PRIu64 " done with, %" PRIu64 " in doubt, %" PRIu64
+	print_message("# %" PRIu64 " units, %" PRIu64 " done with, %" PRIu64 " in doubt, %" PRIu64
 		      " left\n",
 		      storm.released, after, before - after, left);
 	assert_int_equal(left, value);

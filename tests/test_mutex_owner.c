@@ -150,6 +150,14 @@ static void owner_is_told_with_names_and_times(void **state)
 	}
 }
 
+static bool is_owned_by(void *arg)
+{
+	struct mproc_mutex_owner owner;
+
+	return mproc_mutex_owner(&shared->mutex, &owner) == 1 &&
+	       (pid_t)owner.pid == *(pid_t *)arg && owner.n_waiters == 1;
+}
+
 /* The wait began long before the present owner came: that is no time of his. */
 static void new_owner_has_not_held_it_since_the_first_wait(void **state)
 {
@@ -163,12 +171,12 @@ static void new_owner_has_not_held_it_since_the_first_wait(void **state)
 	queue_up(pids, 2);
 	usleep(300000);
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
-	usleep(1000);
+	assert_true(t_wait_until(is_owned_by, &pids[0], mproc_after_ms(10000)));
 	assert_int_equal(mproc_mutex_owner(&shared->mutex, &owner), 1);
 	assert_int_equal(owner.pid, pids[0]);
 	assert_int_equal(owner.n_waiters, 1);
 	assert_true(owner.waited_ns >= 300000000);
-	assert_true(owner.held_ns < 300000000);
+	assert_true(owner.held_ns < owner.waited_ns - 200000000);
 	atomic_store(&shared->rest, 0);
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(t_reap(pids[i]), 0);

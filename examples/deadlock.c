@@ -2,7 +2,8 @@
 
 /*
  * Two accounts, two locks, two transfers the opposite way: the deadlock of the
- * tutorials, diagnosed from a third process; then the same where it is refused
+ * tutorials, foreseen while all goes well; then diagnosed from a third process; then the
+ * same where it is refused
  */
 
 #include <mproc/deadlock.h>
@@ -79,20 +80,54 @@ static int transfer_patiently(struct account *from, struct account *to, int64_t 
 	return r;
 }
 
-/* Alice pays Bob, and Bob pays Alice, in a segment made with @flags. */
-static int run(uint32_t flags, pid_t pids[2], struct account *accounts[2])
+/* Their accounts, in a segment made with @flags. */
+static int make(mproc_segment **ret, uint32_t flags, struct account *accounts[2])
 {
 	static const char *const names[] = { "alice", "bob" };
-	mproc_segment *segment;
 	void *object;
 	int r;
 
-	r = mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.flags = flags));
+	r = mproc_segment_create(ret, NULL, MPROC_SEGMENT_OPTS(.flags = flags));
 	for (int i = 0; i < 2 && r >= 0; i++) {
-		r = mproc_segment_object(&object, segment, names[i], sizeof(struct account),
+		r = mproc_segment_object(&object, *ret, names[i], sizeof(struct account),
 					 account_init, NULL);
 		accounts[i] = object;
 	}
+	return r;
+}
+
+static void warn(const struct mproc_deadlock_pair *pair, void *arg)
+{
+	(void)arg;
+	printf("%s and %s are taken in both orders\n", pair->first, pair->second);
+}
+
+/* One transfer after the other: nobody has to wait, and nothing seems to be wrong. */
+static int rehearse(void)
+{
+	struct account *accounts[2];
+	mproc_segment *segment;
+	int r;
+
+	r = make(&segment, MPROC_SEGMENT_LOCK_ORDER, accounts);
+	for (int i = 0; i < 2 && r >= 0; i++) {
+		mproc_event_set(&accounts[1 - i]->locked);
+		r = transfer(accounts[i], accounts[1 - i], 10);
+	}
+	if (r < 0)
+		return r;
+	r = mproc_deadlock_order(segment, warn, NULL, NULL);
+	mproc_segment_close(segment);
+	return r;
+}
+
+/* Alice pays Bob, and Bob pays Alice, at the same time. */
+static int run(uint32_t flags, pid_t pids[2], struct account *accounts[2])
+{
+	mproc_segment *segment;
+	int r;
+
+	r = make(&segment, flags, accounts);
 	for (int i = 0; i < 2 && r >= 0; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
@@ -111,6 +146,10 @@ int main(void)
 	int r;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (rehearse() != 1) {
+		fprintf(stderr, "%s\n", mproc_error_text());
+		return 1;
+	}
 	r = run(0, pids, accounts);
 	while (r == 0) {
 		usleep(1000);

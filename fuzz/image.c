@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/image.h"
+#include "tools/image_order.h"
 
 #define CHOICES   4
 #define PAGES     16u
@@ -33,7 +33,7 @@ static bool make_head(unsigned char *image, uint64_t size, const uint8_t *choice
 		.byte_order = MPROC__SEGMENT_BYTE_ORDER,
 		.word_size = 8 * sizeof(void *),
 		.layout = MPROC__LAYOUT,
-		.flags = choices[0] >> 7,
+		.flags = choices[0] >> 7 | (choices[0] & 64 ? MPROC_SEGMENT_LOCK_ORDER : 0u),
 		.sizes = MPROC__LAYOUT_SIZES,
 		.size = size,
 		.size_max = size,
@@ -52,7 +52,7 @@ static bool make_head(unsigned char *image, uint64_t size, const uint8_t *choice
 	};
 
 	memcpy(head.magic, MPROC__SEGMENT_MAGIC, sizeof(head.magic));
-	lens[0] = mproc__registry_size(head.n_procs, head.n_threads);
+	lens[0] = mproc__section_len_min(&head, MPROC__SECTION_REGISTRY);
 	lens[1] = mproc__catalogue_bytes(head.n_objects);
 	lens[2] = mproc__arena_section_size(PAGES);
 	lens[3] = UINT64_C(1) * PAGES * MPROC__ARENA_PAGE;
@@ -77,10 +77,11 @@ static bool make_head(unsigned char *image, uint64_t size, const uint8_t *choice
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	uint64_t len = up(size, MPROC__SEGMENT_PAGE) + 32 * MPROC__SEGMENT_PAGE;
+	uint64_t len = up(size, MPROC__SEGMENT_PAGE) + 40 * MPROC__SEGMENT_PAGE;
 	struct source source;
 	unsigned char *bytes;
 	struct image image;
+	struct order order;
 
 	if (size < CHOICES || size > INPUT_MAX)
 		return 0;
@@ -104,6 +105,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	for (size_t i = 0; i < image.n_objects; i++)
 		image_owner(&image, image.objects[i].queue.put_owner);
+	if (image.verdict == IMAGE_GOOD) {
+		order_read(&order, &image);
+		order_free(&order);
+	}
 	image_free(&image);
 	free(bytes);
 	return 0;

@@ -43,6 +43,7 @@
 
 #include "ipc/clock.h"
 #include "ipc/error.h"
+#include "ipc/order_layout.h"
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 
@@ -357,6 +358,13 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 				   range->n_procs, range->n_threads);
 	range->procs = (void *)((char *)reg + mproc__registry_procs_off());
 	range->threads = (void *)((char *)reg + mproc__registry_threads_off(range->n_procs));
+	/* Asked for, and there is room: the options are no more to be believed than the rest. */
+	range->order = NULL;
+	if ((atomic_load_explicit(&reg->options, memory_order_relaxed) &
+	     MPROC__OPTION_LOCK_ORDER) &&
+	    mproc__order_registry_size(range->n_procs, range->n_threads) <= reg_room)
+		range->order =
+			(void *)((char *)reg + mproc__order_off(range->n_procs, range->n_threads));
 	atomic_store_explicit(&range->fd, fd, memory_order_relaxed);
 	range->dev = st.st_dev;
 	range->ino = st.st_ino;

@@ -19,6 +19,8 @@
 
 #define MPROC__RANGES_MAX 64u
 
+struct mproc__order;
+
 struct mproc__range {
 	_Atomic(uintptr_t) base; /* 0: this entry is free; published last, withdrawn first */
 	_Atomic(size_t) size;    /* bytes of address space, the reservation included */
@@ -26,7 +28,8 @@ struct mproc__range {
 	struct mproc__registry *reg;
 	struct mproc__proc *procs;
 	struct mproc__thread *threads;
-	uint32_t n_procs; /* checked copies */
+	struct mproc__order *order; /* NULL: the order of locks is not recorded */
+	uint32_t n_procs;           /* checked copies */
 	uint32_t n_threads;
 	uint32_t index;  /* of this entry */
 	_Atomic(int) fd; /* of the segment; may be closed under us by closefrom(3) */

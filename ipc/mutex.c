@@ -31,6 +31,7 @@
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
 #include "ipc/mutex_layout.h"
+#include "ipc/order.h"
 #include "ipc/owned.h"
 #include "ipc/participant.h"
 
@@ -72,15 +73,18 @@ static inline uint64_t what_of(const struct mproc__self *me, const mproc_mutex *
 
 int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 {
+	struct mproc__range *range = mproc__range_find(mutex);
+
 	if (flags & ~MPROC__MUTEX_OPTIONS)
 		return mproc__fail(-EINVAL, "mutex init: unknown flags 0x%" PRIx32,
 				   flags & ~MPROC__MUTEX_OPTIONS);
 	if ((uintptr_t)mutex % alignof(mproc_mutex))
 		return mproc__fail(-EINVAL, "mutex init: %p is not aligned to %zu bytes",
 				   (void *)mutex, alignof(mproc_mutex));
-	if (!mproc__range_find(mutex))
+	if (!range)
 		return mproc__fail(-ENOTCONN, "mutex init: address %p lies in no attached segment",
 				   (void *)mutex);
+	mproc__order_forget(range, mutex);
 	atomic_store_explicit(&lock_of(mutex)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(mutex)->sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(mutex)->tag, MPROC__MUTEX_TAG | flags, memory_order_release);
@@ -89,8 +93,10 @@ int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 
 void mproc_mutex_destroy(mproc_mutex *mutex)
 {
-	if (mutex)
-		atomic_store_explicit(&lock_of(mutex)->tag, 0, memory_order_release);
+	if (!mutex)
+		return;
+	atomic_store_explicit(&lock_of(mutex)->tag, 0, memory_order_release);
+	mproc__order_forget(mproc__range_find(mutex), mutex);
 }
 
 /* Make the note. Return: whether it was made, and is to be taken away if the lock fails. */
@@ -139,6 +145,8 @@ static __attribute__((__noinline__)) int lock_long(mproc_mutex *mutex, int64_t d
 	if (deadline < 0)
 		return mproc__deadline_check("mutex lock", deadline);
 	what = what_of(me, mutex);
+	if (!(options & MPROC_MUTEX_ANY_UNLOCK))
+		mproc__order_taking(me, lock, what, deadline);
 	noted = note(me, what, options);
 	if (options)
 		r = mproc__owned_take(lock, me, what, (uint32_t)options, deadline);

@@ -28,6 +28,7 @@
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
 #include "ipc/mutex_layout.h"
+#include "ipc/order.h"
 #include "ipc/owned.h"
 #include "ipc/participant.h"
 #include "ipc/rmutex.h"
@@ -154,14 +155,17 @@ static int deeper(mproc_rmutex *rmutex)
 
 int mproc_rmutex_init(mproc_rmutex *rmutex, uint32_t flags)
 {
+	struct mproc__range *range = mproc__range_find(rmutex);
+
 	if (flags)
 		return mproc__fail(-EINVAL, "rmutex init: unknown flags 0x%" PRIx32, flags);
 	if ((uintptr_t)rmutex % alignof(mproc_rmutex))
 		return mproc__fail(-EINVAL, "rmutex init: %p is not aligned to %zu bytes",
 				   (void *)rmutex, alignof(mproc_rmutex));
-	if (!mproc__range_find(rmutex))
+	if (!range)
 		return mproc__fail(-ENOTCONN, "rmutex init: address %p lies in no attached segment",
 				   (void *)rmutex);
+	mproc__order_forget(range, rmutex);
 	atomic_store_explicit(&lock_of(rmutex)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(rmutex)->sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(rmutex)->tag, MPROC__RMUTEX_TAG, memory_order_release);
@@ -170,8 +174,10 @@ int mproc_rmutex_init(mproc_rmutex *rmutex, uint32_t flags)
 
 void mproc_rmutex_destroy(mproc_rmutex *rmutex)
 {
-	if (rmutex)
-		atomic_store_explicit(&lock_of(rmutex)->tag, 0, memory_order_release);
+	if (!rmutex)
+		return;
+	atomic_store_explicit(&lock_of(rmutex)->tag, 0, memory_order_release);
+	mproc__order_forget(mproc__range_find(rmutex), rmutex);
 }
 
 /* Whatever is not the usual case. */
@@ -190,6 +196,7 @@ static __attribute__((__noinline__)) int lock_long(mproc_rmutex *rmutex, int64_t
 	if (mproc__lock_mine(lock, me))
 		return deeper(rmutex);
 	what = what_of(me, rmutex);
+	mproc__order_taking(me, lock, what, deadline);
 	mproc__hold_add(me, what);
 	r = mproc__lock_take(lock, me, what, deadline);
 	if (r < 0) {

@@ -8,6 +8,7 @@
  * The graph is ipc's, the names are the catalogue's. Names are looked up after a cycle
  * has been confirmed: an object or a process that goes in between is shown under what
  * its place says now, and only that can be wrong. Nothing here writes shared memory.
+ * Pairs of locks that were taken in both orders are copied likewise.
  */
 
 #include <mproc/deadlock.h>
@@ -20,6 +21,7 @@
 #include "ipc/error.h"
 #include "ipc/graph.h"
 #include "ipc/kind_layout.h"
+#include "ipc/order.h"
 #include "shm/segment.h"
 
 /* A cycle that has been found. */
@@ -108,6 +110,61 @@ int mproc_deadlock_check(mproc_segment *segment,
 		if (r >= 0 && fn)
 			fn(&seen, arg);
 		free(cycle);
+	}
+	return r;
+}
+
+/* A pair that has been found. */
+struct pair {
+	struct pair *next;
+	struct mproc_deadlock_pair told;
+};
+
+struct pairs {
+	struct pair *first, **last;
+};
+
+static int keep_pair(struct mproc__range *range, const uint64_t whats[2], void *arg)
+{
+	const mproc_segment *segment = mproc__segment_of(range);
+	struct pair *pair = calloc(1, sizeof(*pair));
+	struct mproc_deadlock_pair *told;
+	struct pairs *pairs = arg;
+
+	if (!pair)
+		return mproc__fail(-ENOMEM, "deadlock order: no memory for a pair of locks");
+	told = &pair->told;
+	mproc__graph_describe(range, whats[0], told->first, sizeof(told->first));
+	mproc__graph_describe(range, whats[1], told->second, sizeof(told->second));
+	snprintf(told->segment, sizeof(told->segment), "%s", segment ? segment->name : "");
+	told->first_offset = mproc__what_off(whats[0]);
+	told->second_offset = mproc__what_off(whats[1]);
+	*pairs->last = pair;
+	pairs->last = &pair->next;
+	return 0;
+}
+
+int mproc_deadlock_order(mproc_segment *segment,
+			 void (*fn)(const struct mproc_deadlock_pair *pair, void *arg), void *arg,
+			 uint64_t *ret_dropped)
+{
+	struct pairs pairs = { .last = &pairs.first };
+	uint64_t dropped;
+	int r;
+
+	if (segment && !segment->range->order)
+		return mproc__fail(-EINVAL,
+				   "deadlock order: segment %s was made without "
+				   "MPROC_SEGMENT_LOCK_ORDER",
+				   segment->name[0] ? segment->name : "without a name");
+	r = mproc__order_pairs(segment ? segment->range : NULL, keep_pair, &pairs, &dropped);
+	if (r >= 0 && ret_dropped)
+		*ret_dropped = dropped;
+	for (struct pair *pair = pairs.first, *next; pair; pair = next) {
+		next = pair->next;
+		if (r >= 0 && fn)
+			fn(&pair->told, arg);
+		free(pair);
 	}
 	return r;
 }

@@ -98,8 +98,8 @@ static int sizes_set(struct mproc__segment_head *head, const struct mproc_segmen
 int mproc__head_make(struct mproc__segment_head *head, const char *name,
 		     const struct mproc_segment_opts *opts, const char *what)
 {
-	const uint32_t flags =
-		MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP | MPROC_SEGMENT_DEADLOCK;
+	const uint32_t flags = MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP |
+			       MPROC_SEGMENT_DEADLOCK | MPROC_SEGMENT_LOCK_ORDER;
 	struct mproc_segment_opts o;
 	struct stat ns;
 	int r;
@@ -149,6 +149,8 @@ int mproc__head_write(void *base, const struct mproc__segment_head *head, const 
 	mproc__registry_init(reg, head->n_procs, head->n_threads);
 	if (head->flags & MPROC_SEGMENT_DEADLOCK)
 		options |= MPROC__OPTION_DEADLOCK;
+	if (head->flags & MPROC_SEGMENT_LOCK_ORDER)
+		options |= MPROC__OPTION_LOCK_ORDER;
 	atomic_store_explicit(&reg->options, options, memory_order_relaxed);
 	mproc__catalogue_init((void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off),
 			      head->n_objects);

@@ -7,7 +7,7 @@
  *
  *	page 0	head	written before anybody can find the segment, then never again
  *	page 1	state	what changes while it is in use
- *		registry of processes and threads
+ *		registry of processes and threads; in which order locks are taken
  *		catalogue
  *		arena: head, data
  *
@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "ipc/lock_layout.h"
+#include "ipc/order_layout.h"
 #include "ipc/participant_layout.h"
 #include "shm/arena_layout.h"
 #include "shm/catalogue_layout.h"
@@ -46,7 +47,7 @@
 #define MPROC__SEGMENT_SIZE_MAX   (UINT64_C(1) << 46)
 
 /* To be bumped with every change of what lies in segments, or of what it means. */
-#define MPROC__LAYOUT 2u
+#define MPROC__LAYOUT 3u
 
 /* Sizes, folded: what forgot to bump the number, or was built with other options. */
 #define MPROC__LAYOUT_FOLD(h, x) (((h) ^ (uint32_t)(x)) * UINT32_C(16777619))
@@ -65,9 +66,10 @@
 		sizeof(struct mproc__registry), sizeof(struct mproc__proc), \
 		sizeof(struct mproc__thread), MPROC__HOLDS)
 #define MPROC__LAYOUT_SIZES \
-	MPROC__LAYOUT_SIZES_4(MPROC__LAYOUT_SIZES_IPC, sizeof(struct mproc__arena), \
-			      sizeof(struct mproc__arena_page), sizeof(struct mproc__arena_table), \
-			      MPROC__ARENA_LAYOUT)
+	MPROC__LAYOUT_SIZES_4( \
+		MPROC__LAYOUT_FOLD(MPROC__LAYOUT_SIZES_IPC, sizeof(struct mproc__order)), \
+		sizeof(struct mproc__arena), sizeof(struct mproc__arena_page), \
+		sizeof(struct mproc__arena_table), MPROC__ARENA_LAYOUT)
 
 enum mproc__section_id {
 	MPROC__SECTION_REGISTRY = 0,
@@ -177,6 +179,8 @@ static inline uint64_t mproc__section_len_min(const struct mproc__segment_head *
 {
 	switch (id) {
 	case MPROC__SECTION_REGISTRY:
+		if (head->flags & MPROC_SEGMENT_LOCK_ORDER)
+			return mproc__order_registry_size(head->n_procs, head->n_threads);
 		return mproc__registry_size(head->n_procs, head->n_threads);
 	case MPROC__SECTION_CATALOGUE:
 		return mproc__catalogue_bytes(head->n_objects);

@@ -155,12 +155,74 @@ expect_line "^  pid $first tid [0-9]+ \(abba\) waits for mutex at 64 in block b 
 	'a lock of the other segment'
 expect_line "^  pid $second tid [0-9]+ \(abba\) waits for mutex at 64 in block a of segment left for [0-9.]+ s, held by pid $first " \
 	'a lock of the one segment'
+run locks left
+grep -q 'both orders' "$tmp/out" && complain 'an order that nobody records'
 run locks --json right left
 expect 2 'a deadlock through two segments --json'
 expect_json "sorted(e['lock']['segment'] for e in j['deadlocks'][0]) == ['left', 'right']"
+expect_json "j['orders'] == []"
 end "$first" KILL
 run locks left right
 expect 0 'after a death'
 end "$second" KILL
 end "$other" KILL
+
+# Both orders, and no deadlock: said all the same, also of a copy.
+hold order ordered hold:left want:right
+first=$pid
+run locks order
+expect 0 'no order yet'
+expect_line '^locks taken in both orders: 0$' 'no order yet'
+hold order open hold:up want:down both
+second=$pid
+for what in order "$MPROC_DIR/mproc.order"; do
+	run locks "$what"
+	expect 0 'both orders'
+	expect_line '^locks taken in both orders: 1$' 'both orders'
+	[ "$(grep -c '^  order: ' "$tmp/out")" = 1 ] || complain 'it is told more than once'
+	expect_line '^  order: (mutex at 64 in block (up|down)) before (mutex at 64 in block (up|down)) and \3 before \1$' \
+		'both orders'
+done
+run locks --json order
+expect 0 'both orders --json'
+expect_json \
+	"len(j['orders']) == 1 and j['orders'][0]['segment'] == 'order'" \
+	"j['orders'][0]['dropped'] == 0 and len(j['orders'][0]['pairs']) == 1" \
+	"sorted(l['object'] for l in j['orders'][0]['pairs'][0]) == ['down', 'up']" \
+	"all(l['text'] == 'mutex at 64 in block ' + l['object'] for l in j['orders'][0]['pairs'][0])" \
+	"j['orders'][0]['pairs'][0][0]['offset'] < j['orders'][0]['pairs'][0][1]['offset']"
+
+# A record of any bytes ends, prints text, and is what it says in JSON.
+python3 - "$tmp" "$MPROC_DIR/mproc.order" <<-'PYTHON' || complain 'no images were made'
+	import random, struct, sys
+	image = open(sys.argv[2], "rb").read()
+	random.seed(11)
+	off, length = struct.unpack_from("<QQ", image, 64)
+	low = off + length - 18496
+	for i in range(12):
+	    b = bytearray(image)
+	    if i < 4:
+	        b[low : off + length] = bytes([i * 85]) * 18496
+	    else:
+	        for at in range(low, off + length, 8):
+	            v = random.getrandbits(64) if i % 2 else random.choice([1, 10]) << 56
+	            v |= random.choice([0, random.randrange(len(b)) & ~7])
+	            struct.pack_into("<Q", b, at, v)
+	    if i == 11:
+	        del b[low + 100 :]
+	    open(f"{sys.argv[1]}/order.{i}", "wb").write(b)
+PYTHON
+for image in "$tmp"/order.*; do
+	run locks "$image"
+	[ "$status" -le 2 ] || complain "$image: exit status $status"
+	[ -s "$tmp/out" ] || [ -s "$tmp/err" ] || complain "$image: no word"
+	run locks --json "$image"
+	[ "$status" -le 2 ] || complain "$image --json: exit status $status"
+	[ "$status" = 1 ] || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$tmp/out" ||
+		complain "$image: JSON is none"
+done
+run locks "$tmp/order.5"
+expect_line '^  not recorded, since there are more than 256 locks: [0-9]+ calls$' 'a full table'
+end "$second" KILL
+end "$first" KILL
 exit $bad

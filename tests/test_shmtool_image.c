@@ -25,6 +25,7 @@
 #include <mproc/segment.h>
 
 #include "tests/support/child.h"
+#include "tools/image_order.h"
 #include "tools/text.h"
 
 #define IMAGE_LEN (256u << 10)
@@ -72,7 +73,8 @@ static int setup(void **state)
 		return -1;
 	if (mproc_segment_create(&f.segment, "image",
 				 MPROC_SEGMENT_OPTS(.bytes = IMAGE_LEN, .processes = 4,
-						    .threads = 8, .objects = 16)) < 0 ||
+						    .threads = 8, .objects = 16,
+						    .flags = MPROC_SEGMENT_LOCK_ORDER)) < 0 ||
 	    mproc_queue_create(&f.queue, f.segment, "jobs",
 			       MPROC_QUEUE_OPTS(.depth = 4, .msg_max = 64)) < 0 ||
 	    mproc_segment_object(&f.block, f.segment, "block", 5000, NULL, NULL) < 0)
@@ -99,9 +101,17 @@ static enum image_verdict look(struct source *source)
 {
 	enum image_verdict ret;
 	struct image image;
+	struct order order;
 
 	image_read(&image, source);
 	ret = image.verdict;
+	if (ret == IMAGE_GOOD) {
+		order_read(&order, &image);
+		for (size_t i = 0; i < order.n_pairs; i++)
+			assert_true(mproc__what_off(order.pairs[i][0]) < image.size &&
+				    mproc__what_off(order.pairs[i][1]) < image.size);
+		order_free(&order);
+	}
 	if (ret == IMAGE_GOOD)
 		assert_true(image_used(&image) <= image.size);
 	else

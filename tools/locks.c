@@ -290,6 +290,28 @@ static void print_cycle(const struct look *look, const struct lock_cycle *cycle,
 	}
 }
 
+/* Which locks of one segment were taken in both orders. */
+static void print_order(const struct segment *segment, const struct order *order, bool many)
+{
+	struct text name, one, two, shown[2];
+
+	if (!order->recorded)
+		return;
+	printf("\nlocks taken in both orders%s%s: %zu\n", many ? " in segment " : "",
+	       many ? segment_text(&name, segment) : "", order->n_pairs);
+	for (size_t i = 0; i < order->n_pairs; i++) {
+		const char *first = text_terminal(
+			&shown[0], what_text(&one, &segment->image, order->pairs[i][0]));
+		const char *second = text_terminal(
+			&shown[1], what_text(&two, &segment->image, order->pairs[i][1]));
+
+		printf("  order: %s before %s and %s before %s\n", first, second, second, first);
+	}
+	if (order->n_dropped)
+		printf("  not recorded, since there are more than %u locks: %" PRIu64 " calls\n",
+		       MPROC__ORDER_LOCKS, order->n_dropped);
+}
+
 /* Resolve all that were asked for, each once. Return: how many, or -1. */
 static int read_all(struct resolved *ret, const struct options *options)
 {
@@ -328,9 +350,10 @@ int locks_main(int argc, char **argv)
 	};
 	static struct resolved resolved[SEGMENTS_MAX];
 	static struct segment segments[SEGMENTS_MAX];
+	static struct order orders[SEGMENTS_MAX];
 	const struct image *images[SEGMENTS_MAX];
 	struct options options = { 0 };
-	struct look look = { 0 };
+	struct look look = { .segments = segments, .orders = orders };
 	struct timespec ts;
 	int n;
 
@@ -342,7 +365,9 @@ int locks_main(int argc, char **argv)
 		segments[i] = resolved[i].segment;
 		segments[i].image.source = &segments[i].source;
 		images[i] = &segments[i].image;
+		order_read(&orders[i], images[i]);
 	}
+	look.n_segments = (size_t)n;
 	/* Before the look: nobody has waited longer than is said. */
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	look.now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
@@ -354,9 +379,13 @@ int locks_main(int argc, char **argv)
 		print_held(&look, n > 1);
 		for (size_t i = 0; i < look.locks.n_cycles; i++)
 			print_cycle(&look, &look.locks.cycles[i], n > 1);
+		for (size_t i = 0; i < look.n_segments; i++)
+			print_order(&segments[i], &orders[i], n > 1);
 	}
 	n = look.locks.n_cycles ? EXIT_CYCLE : 0;
 	locks_free(&look.locks);
+	for (size_t i = 0; i < look.n_segments; i++)
+		order_free(&orders[i]);
 	free(look.at);
 	for (size_t i = 0; i < SEGMENTS_MAX && resolved[i].find.at; i++)
 		resolved_free(&resolved[i]);

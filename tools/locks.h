@@ -8,6 +8,7 @@
 
 #include "tools/describe.h"
 #include "tools/image_locks.h"
+#include "tools/image_order.h"
 
 /* A lock that somebody holds, or, if @holder is NULL, that somebody waits for. */
 struct held {
@@ -22,6 +23,9 @@ struct look {
 	struct held *at;
 	size_t n;
 	struct locks locks;
+	const struct segment *segments;
+	struct order *orders; /* of each of them */
+	size_t n_segments;
 	int64_t now; /* CLOCK_MONOTONIC */
 };
 

@@ -84,16 +84,39 @@ static json_object *cycle_json(const struct look *look, const struct lock_cycle 
 	return ret;
 }
 
+static json_object *order_json(const struct segment *segment, const struct order *order)
+{
+	json_object *ret = json_object_new_object(), *pairs = json_object_new_array();
+
+	for (size_t i = 0; i < order->n_pairs; i++) {
+		json_object *pair = json_object_new_array();
+
+		for (size_t k = 0; k < 2; k++)
+			json_object_array_add(pair, lock_json(segment, order->pairs[i][k]));
+		json_object_array_add(pairs, pair);
+	}
+	json_put_bytes(ret, "segment", segment->found->name, TEXT_MAX);
+	json_put(ret, "pairs", pairs);
+	json_put_uint(ret, "dropped", order->n_dropped);
+	return ret;
+}
+
 json_object *locks_json(const struct look *look)
 {
 	json_object *ret = json_object_new_object();
 	json_object *held = json_object_new_array(), *cycles = json_object_new_array();
+	json_object *orders = json_object_new_array();
 
 	for (size_t i = 0; i < look->n; i++)
 		json_object_array_add(held, held_json(look, &look->at[i]));
 	for (size_t i = 0; i < look->locks.n_cycles; i++)
 		json_object_array_add(cycles, cycle_json(look, &look->locks.cycles[i]));
 	json_put(ret, "locks", held);
+	for (size_t i = 0; i < look->n_segments; i++)
+		if (look->orders[i].recorded)
+			json_object_array_add(orders,
+					      order_json(&look->segments[i], &look->orders[i]));
 	json_put(ret, "deadlocks", cycles);
+	json_put(ret, "orders", orders);
 	return ret;
 }

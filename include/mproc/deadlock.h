@@ -10,7 +10,9 @@
  * so a cycle can be found at any time, by any process, without the help of those who
  * are in it; shmtool locks finds it from outside. With MPROC_SEGMENT_DEADLOCK among
  * the flags of a segment (<mproc/segment.h>) a lock call that would close a cycle
- * returns -EDEADLK instead of waiting.
+ * returns -EDEADLK instead of waiting. With MPROC_SEGMENT_LOCK_ORDER the segment records
+ * in which order mutexes and recursive mutexes are taken, and two that were taken in
+ * both orders are reported though nobody has deadlocked yet.
  *
  * Seen are waits for a mutex, a recursive mutex, the lock of a value or an array, and
  * for a writer of an rwlock. Who waits for a semaphore, a condition, an event, a
@@ -78,6 +80,46 @@ struct mproc_deadlock {
 MPROC_API MPROC_MUST int
 mproc_deadlock_check(mproc_segment *segment,
 		     void (*fn)(const struct mproc_deadlock *cycle, void *arg), void *arg);
+
+/* Two locks, each of which was asked for by somebody who held the other. */
+struct mproc_deadlock_pair {
+	char first[160]; /* "mutex at 64 in block table"; that with the lower offset */
+	char second[160];
+	char segment[201]; /* its name, "" if anonymous */
+	uint64_t first_offset;
+	uint64_t second_offset;
+};
+
+/**
+ * mproc_deadlock_order() - which locks were taken in both orders
+ * @segment:	a segment made with MPROC_SEGMENT_LOCK_ORDER; NULL: all of those that this
+ *		process has opened
+ * @fn:		called for each pair, after the look, with nothing locked; the pair is
+ *		valid until it returns; or NULL
+ * @arg:	handed to @fn
+ * @ret_dropped:	lock calls that found no room in the record, all in all; or NULL. As
+ *		long as that is 0, all was recorded
+ *
+ * Whoever holds A while he asks for B has taken A before B, whether he had to wait or
+ * not. If anybody (another thread, another process, the same thread) takes B before A
+ * at another time, the two may deadlock one day, unless something keeps them apart: say,
+ * a third lock that both hold. It is reported then, too. Each pair is also said once, when
+ * it is first seen, in one line to the log (mproc_set_log()) of the process that sees it;
+ * one that is killed just then may leave it unsaid, but not out of this list.
+ *
+ * Not recorded are calls with MPROC_NOWAIT, which never wait (what they got is held all
+ * the same), mutexes that anybody may unlock (MPROC_MUTEX_ANY_UNLOCK), locks that lie in
+ * different segments, and what a thread holds beyond 14 locks of one segment. There is
+ * room for 256 locks that were taken while others were held, or held while others were
+ * taken. To initialise or destroy a lock forgets all that was recorded of its place.
+ * Larger cycles (A before B, B before C, C before A) are not looked for.
+ *
+ * Return: how many pairs, or -EINVAL if @segment records no order, -ENOMEM.
+ */
+MPROC_API MPROC_MUST int mproc_deadlock_order(mproc_segment *segment,
+					      void (*fn)(const struct mproc_deadlock_pair *pair,
+							 void *arg),
+					      void *arg, uint64_t *ret_dropped);
 
 MPROC_END_DECLS
 

@@ -39,6 +39,7 @@ enum mproc_segment_flags {
 	MPROC_SEGMENT_DUMP = 2,       /* let core files contain the segment */
 	MPROC_SEGMENT_DEADLOCK =
 		4, /* what would wait in a cycle gets -EDEADLK: <mproc/deadlock.h> */
+	MPROC_SEGMENT_LOCK_ORDER = 8, /* record in which order locks are taken: the same */
 };
 
 /* Zero in any field asks for the default. */

@@ -6,6 +6,8 @@
  *	NAME		of the segment; "-" for an anonymous one
  *	open		attach to it instead of making it
  *	persistent	it outlives its processes
+ *	ordered		it records in which order locks are taken
+ *	both		take the mutexes of hold: and want: in both orders first
  *	mutex		take the mutex in block "table" and keep it
  *	values		make values and an array, and keep the lock of value "count"
  *	hold:BLOCK	let a thread, "abba", take the mutex in block BLOCK, made if need be;
@@ -111,6 +113,14 @@ static void *hold_and_want(void *arg)
 	return NULL;
 }
 
+static void take_both(mproc_mutex *first, mproc_mutex *second)
+{
+	check(mproc_mutex_lock(first, MPROC_FOREVER), "first of both");
+	check(mproc_mutex_lock(second, MPROC_FOREVER), "second of both");
+	check(mproc_mutex_unlock(second), "second of both");
+	check(mproc_mutex_unlock(first), "first of both");
+}
+
 static void begin_abba(mproc_segment *segment, char **words)
 {
 	const char *in = told(words, "in:");
@@ -122,6 +132,10 @@ static void begin_abba(mproc_segment *segment, char **words)
 		check(mproc_segment_open(&other, in), in);
 	abba.hold = mutex_in(segment, told(words, "hold:"));
 	abba.want = mutex_in(other, told(words, "want:"));
+	if (asked(words, "both")) {
+		take_both(abba.hold, abba.want);
+		take_both(abba.want, abba.hold);
+	}
 	abba.deadline = asked(words, "deadline") ? mproc_after_ms(60000) : MPROC_FOREVER;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
@@ -197,9 +211,12 @@ int main(int argc, char **argv)
 			      &segment, name,
 			      MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 4 << 20,
 						 .processes = 8, .threads = 16, .objects = 32,
-						 .flags = asked(argv + 2, "persistent")
-								  ? MPROC_SEGMENT_PERSISTENT
-								  : 0)),
+						 .flags = (asked(argv + 2, "persistent")
+								   ? MPROC_SEGMENT_PERSISTENT
+								   : 0u) |
+							  (asked(argv + 2, "ordered")
+								   ? MPROC_SEGMENT_LOCK_ORDER
+								   : 0u))),
 		      "create");
 	fill(segment, argv + 2);
 	if (asked(argv + 2, "values"))

@@ -188,7 +188,7 @@ static uint32_t longest(struct mproc__semaphore *s, struct mproc__self *me, uint
 /* The calling thread holds none. */
 static bool give_another(struct mproc__semaphore *s, struct mproc__self *me, uint32_t n_cells)
 {
-	uint64_t owner, alive = 0;
+	uint64_t owner = 0, alive = 0;
 
 	for (uint32_t n = 0; n < n_cells + ROUNDS_MAX; n++) {
 		uint32_t i = longest(s, me, n_cells, &owner);

@@ -36,9 +36,10 @@
  * runs under our lock.
  *
  * Deaths are looked for by those who wait when a sleep was ended by its quantum, and by
- * who finds no vacant place: mproc__dead() of the owners, of the lock and of the places. Kills: of
- *the lock's owner, see above; of a releaser after the commit and before the wake, the sleepers'
- *quantum; of any party, the policy; of the actor, BROKEN.
+ * who finds no vacant place: mproc__dead() of the owners, of the lock and of the places.
+ *
+ * Kills. Of the lock's owner, see above; of a releaser after the commit and before the
+ * wake, the sleepers' quantum; of any party, the policy; of the actor, BROKEN.
  */
 
 #include <mproc/barrier.h>
@@ -175,60 +176,12 @@ int mproc__barrier_enter(struct mproc__barrier_call *call, mproc_barrier *barrie
 	call->n = shape & 0xffff;
 	call->flags = shape >> 16;
 	if (!mproc_barrier_size(call->n) ||
-	    !mproc__range_at(call->me->range, mproc__self_off(call->me, barrier),
-			     mproc_barrier_size(call->n)))
+	    !mproc__barrier_is_there(call->me->range, mproc__self_off(call->me, barrier),
+				     mproc_barrier_size(call->n)))
 		return mproc__fail(-EBADMSG, "%s: the barrier at %p is corrupt: %" PRIu32 " places",
 				   what, (void *)barrier, call->n);
 	call->what = mproc__what(MPROC__KIND_BARRIER, mproc__self_off(call->me, barrier));
 	return 0;
-}
-
-size_t mproc_barrier_size(uint32_t parties)
-{
-	if (!parties || parties > MPROC_BARRIER_PARTIES_MAX)
-		return 0;
-	return sizeof(struct mproc__barrier) + parties * sizeof(struct mproc__barrier_place);
-}
-
-int mproc_barrier_init(mproc_barrier *barrier, uint32_t parties, uint32_t flags)
-{
-	struct mproc__barrier *b = (struct mproc__barrier *)barrier;
-	struct mproc__range *range;
-
-	if (flags & ~(uint32_t)FLAGS || flags == FLAGS)
-		return mproc__fail(
-			-EINVAL, "barrier init: unknown or contradicting flags 0x%" PRIx32, flags);
-	if (!mproc_barrier_size(parties))
-		return mproc__fail(-EINVAL,
-				   "barrier init: %" PRIu32 " parties, 1 to %d are possible",
-				   parties, MPROC_BARRIER_PARTIES_MAX);
-	if ((uintptr_t)barrier % alignof(mproc_barrier))
-		return mproc__fail(-EINVAL, "barrier init: %p is not aligned to %zu bytes",
-				   (void *)barrier, alignof(mproc_barrier));
-	range = mproc__range_find(barrier);
-	if (!range ||
-	    !mproc__range_at(range, (uintptr_t)barrier - range->base, mproc_barrier_size(parties)))
-		return mproc__fail(-ENOTCONN,
-				   "barrier init: %zu bytes at %p lie in no attached segment",
-				   mproc_barrier_size(parties), (void *)barrier);
-	for (uint32_t i = 0; i < parties; i++) {
-		atomic_store_explicit(&b->places[i].owner, VACANT, memory_order_relaxed);
-		atomic_store_explicit(&b->places[i].ticket, 0, memory_order_relaxed);
-	}
-	atomic_store_explicit(&b->lock.word, 0, memory_order_relaxed);
-	atomic_store_explicit(&b->lock.sleepers, 0, memory_order_relaxed);
-	atomic_store_explicit(&b->sleepers, 0, memory_order_relaxed);
-	atomic_store_explicit(&b->shape, flags << 16 | parties, memory_order_relaxed);
-	atomic_store_explicit(&b->state, state_word(1, parties, 0), memory_order_relaxed);
-	atomic_store_explicit(&b->lock.tag, BARRIER_TAG, memory_order_release);
-	return 0;
-}
-
-void mproc_barrier_destroy(mproc_barrier *barrier)
-{
-	if (barrier)
-		atomic_store_explicit(&((struct mproc__barrier *)barrier)->lock.tag, 0,
-				      memory_order_release);
 }
 
 /* Deaths. */
@@ -346,7 +299,7 @@ static int find_place(struct mproc__barrier_call *call)
 	if (i >= 0)
 		return i;
 	/* All have arrived and go on soon, or somebody has still to see that he failed. */
-	if (parties_of(state) && arrived_of(state) >= parties_of(state))
+	if ((state & ACTING) || (parties_of(state) && arrived_of(state) >= parties_of(state)))
 		return -EAGAIN;
 	for (uint32_t k = 0; k < call->n; k++)
 		if (get(&call->b->places[k].ticket) & FAILED)
@@ -375,6 +328,9 @@ static int arrive(struct mproc__barrier_call *call)
 		if (has_arrived(get(&place->ticket), state))
 			return -EDEADLK;
 	}
+	/* Whoever has joined since all had arrived comes to the next phase. */
+	if (state & ACTING)
+		return -EAGAIN;
 	last = arrived_of(state) + 1 >= parties_of(state);
 	if (call->deadline == MPROC_NOWAIT && !last)
 		return -EAGAIN;

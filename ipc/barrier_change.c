@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The barrier: joining, leaving, breaking, and making it as it was
+ * The barrier: making it, joining, leaving, breaking, and making it as it was
  *
  * See barrier.c for what is committed by which store, and who finishes it.
  */
@@ -12,6 +12,54 @@
 #include "ipc/barrier_inside.h"
 #include "ipc/error.h"
 #include "ipc/participant.h"
+
+size_t mproc_barrier_size(uint32_t parties)
+{
+	if (!parties || parties > MPROC_BARRIER_PARTIES_MAX)
+		return 0;
+	return sizeof(struct mproc__barrier) + parties * sizeof(struct mproc__barrier_place);
+}
+
+int mproc_barrier_init(mproc_barrier *barrier, uint32_t parties, uint32_t flags)
+{
+	struct mproc__barrier *b = (struct mproc__barrier *)barrier;
+	struct mproc__range *range;
+
+	if (flags & ~(uint32_t)FLAGS || flags == FLAGS)
+		return mproc__fail(
+			-EINVAL, "barrier init: unknown or contradicting flags 0x%" PRIx32, flags);
+	if (!mproc_barrier_size(parties))
+		return mproc__fail(-EINVAL,
+				   "barrier init: %" PRIu32 " parties, 1 to %d are possible",
+				   parties, MPROC_BARRIER_PARTIES_MAX);
+	if ((uintptr_t)barrier % alignof(mproc_barrier))
+		return mproc__fail(-EINVAL, "barrier init: %p is not aligned to %zu bytes",
+				   (void *)barrier, alignof(mproc_barrier));
+	range = mproc__range_find(barrier);
+	if (!range || !mproc__barrier_is_there(range, (uintptr_t)barrier - range->base,
+					       mproc_barrier_size(parties)))
+		return mproc__fail(-ENOTCONN,
+				   "barrier init: %zu bytes at %p lie in no attached segment",
+				   mproc_barrier_size(parties), (void *)barrier);
+	for (uint32_t i = 0; i < parties; i++) {
+		atomic_store_explicit(&b->places[i].owner, VACANT, memory_order_relaxed);
+		atomic_store_explicit(&b->places[i].ticket, 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&b->lock.word, 0, memory_order_relaxed);
+	atomic_store_explicit(&b->lock.sleepers, 0, memory_order_relaxed);
+	atomic_store_explicit(&b->sleepers, 0, memory_order_relaxed);
+	atomic_store_explicit(&b->shape, flags << 16 | parties, memory_order_relaxed);
+	atomic_store_explicit(&b->state, state_word(1, parties, 0), memory_order_relaxed);
+	atomic_store_explicit(&b->lock.tag, BARRIER_TAG, memory_order_release);
+	return 0;
+}
+
+void mproc_barrier_destroy(mproc_barrier *barrier)
+{
+	if (barrier)
+		atomic_store_explicit(&((struct mproc__barrier *)barrier)->lock.tag, 0,
+				      memory_order_release);
+}
 
 /* With the lock. Return: 0, -EPIPE, -EUSERS. */
 static int join(struct mproc__barrier_call *call)

@@ -244,6 +244,23 @@ static void scribbled_barrier_is_refused(void **state)
 	assert_int_equal(mproc_barrier_abort(barrier), -EBADMSG);
 }
 
+static void nothing_behind_the_end_of_the_file_is_touched(void **state)
+{
+	struct t_range other;
+	mproc_barrier *b;
+
+	(void)state;
+	assert_int_equal(t_range_open_reserving(&other, 4, 4, 4096, 1 << 20), 0);
+	b = (mproc_barrier *)other.room;
+	assert_int_equal(mproc_barrier_init(b, MPROC_BARRIER_PARTIES_MAX, 0), -ENOTCONN);
+	assert_int_equal(mproc_barrier_init((void *)(other.room + 8192), 1, 0), -ENOTCONN);
+	assert_int_equal(mproc_barrier_init(b, 3, 0), 0);
+	((_Atomic(uint32_t) *)b)[7] = MPROC_BARRIER_PARTIES_MAX;
+	assert_int_equal(mproc_barrier_leave(b), -EBADMSG);
+	assert_int_equal(mproc_barrier_wait(b, NULL, NULL, MPROC_NOWAIT), -EBADMSG);
+	t_range_close(&other);
+}
+
 static void who_gives_up_breaks_it_for_all(void **state)
 {
 	pid_t pid;
@@ -341,6 +358,70 @@ static void action_that_fails_breaks_it(void **state)
 	}
 }
 
+/* Runs until it is let go; two at once are one too many. */
+static int long_action(void *arg)
+{
+	(void)arg;
+	if (atomic_fetch_add(&shared->actions, 1))
+		atomic_store(&shared->early, 1);
+	atomic_store(&shared->ready, 1);
+	while (!atomic_load(&shared->after))
+		usleep(1000);
+	return 0;
+}
+
+static void arrive_with_long_action(void *arg)
+{
+	size_t i = (size_t)(uintptr_t)arg;
+
+	atomic_store(&shared->result[i],
+		     mproc_barrier_wait(barrier, long_action, NULL, MPROC_FOREVER));
+}
+
+static bool is_ready(void *arg)
+{
+	(void)arg;
+	return atomic_load(&shared->ready);
+}
+
+/* All had arrived without it: neither the action nor the phase is its business. */
+static void who_joins_while_the_action_runs_comes_to_the_next_phase(void **state)
+{
+	uint64_t phase = 0;
+	pid_t pids[3];
+
+	(void)state;
+	init(3, 0);
+	assert_int_equal(mproc_barrier_join(barrier), 0);
+	assert_int_equal(mproc_barrier_leave(barrier), 0);
+	pids[0] = arrive(0);
+	assert_waiting(1);
+	pids[1] = t_spawn(arrive_with_long_action, (void *)1);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(5000)));
+	assert_int_equal(mproc_barrier_join(barrier), 0);
+	assert_int_equal(mproc_barrier_wait(barrier, count_action, &phase, MPROC_NOWAIT), -EAGAIN);
+	/* Not arrived, so it breaks nothing. */
+	assert_int_equal(mproc_barrier_wait(barrier, count_action, &phase, mproc_after_ms(20)),
+			 -ETIMEDOUT);
+	assert_int_equal(mproc_barrier_is_broken(barrier), 0);
+	assert_int_equal(mproc_barrier_n_waiting(barrier), 2);
+	assert_int_equal(shared->actions, 1);
+	assert_int_equal(shared->result[0], INT64_MIN);
+	/* There is a place for it as soon as these have gone on. */
+	pids[2] = t_spawn(arrive_with_long_action, (void *)2);
+	usleep(20000);
+	atomic_store(&shared->after, 1);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(t_reap(pids[i]), 0);
+	assert_int_equal(shared->result[0], 0);
+	assert_int_equal(shared->result[1], 1);
+	assert_int_equal(shared->actions, 1);
+	assert_int_equal(mproc_barrier_n_parties(barrier), 3);
+	assert_int_equal(mproc_barrier_abort(barrier), 0);
+	assert_int_equal(t_reap(pids[2]), 0);
+	assert_int_equal(shared->result[2], -EPIPE);
+}
+
 static int die_action(void *arg)
 {
 	(void)arg;
@@ -422,12 +503,6 @@ static void go_through_twice(void *arg)
 	atomic_store(&shared->result[i], mproc_barrier_wait(barrier, NULL, NULL, MPROC_FOREVER));
 	/* Not to be a death of its own. */
 	(void)mproc_barrier_leave(barrier);
-}
-
-static bool is_ready(void *arg)
-{
-	(void)arg;
-	return atomic_load(&shared->ready);
 }
 
 /* It was there in the phase before, and dies on its way to this one. */
@@ -687,9 +762,11 @@ int main(void)
 		TEST(one_party_alone_never_waits),
 		TEST(misuse_is_told_and_changes_nothing),
 		TEST(scribbled_barrier_is_refused),
+		TEST(nothing_behind_the_end_of_the_file_is_touched),
 		TEST(who_gives_up_breaks_it_for_all),
 		TEST(abort_and_reset_tell_those_who_wait),
 		TEST(action_that_fails_breaks_it),
+		TEST(who_joins_while_the_action_runs_comes_to_the_next_phase),
 		TEST(actor_that_dies_breaks_it_whatever_the_flags),
 		TEST(party_that_dies_waiting_breaks_it),
 		TEST(party_that_dies_waiting_has_arrived_where_it_shrinks),

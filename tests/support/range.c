@@ -18,6 +18,12 @@
 
 int t_range_open(struct t_range *ret, unsigned procs, unsigned threads, size_t room_len)
 {
+	return t_range_open_reserving(ret, procs, threads, room_len, 0);
+}
+
+int t_range_open_reserving(struct t_range *ret, unsigned procs, unsigned threads, size_t room_len,
+			   size_t reserve)
+{
 	size_t reg_len = (mproc__registry_size(procs, threads) + 4095) & ~(size_t)4095;
 	size_t size = reg_len + ((room_len + 4095) & ~(size_t)4095);
 	int fd = memfd_create("t_range", MFD_CLOEXEC);
@@ -28,6 +34,7 @@ int t_range_open(struct t_range *ret, unsigned procs, unsigned threads, size_t r
 		return -errno;
 	if (ftruncate(fd, (off_t)size) < 0)
 		return -errno;
+	size += reserve;
 	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;

@@ -21,6 +21,10 @@ struct t_range {
 /* Map and attach one of @procs process slots and @threads records. Return: 0 or negative. */
 int t_range_open(struct t_range *ret, unsigned procs, unsigned threads, size_t room_len);
 
+/* The same with @reserve bytes of address space behind the file: touching them is SIGBUS. */
+int t_range_open_reserving(struct t_range *ret, unsigned procs, unsigned threads, size_t room_len,
+			   size_t reserve);
+
 /* Leave and unmap. */
 void t_range_close(struct t_range *range);
 

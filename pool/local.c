@@ -445,10 +445,12 @@ mproc_local *mproc_local_close(mproc_local *local)
 		assert(f->local != local);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
 	pthread_mutex_lock(&lock);
-	while (local->first)
-		value_destroy(local->first);
-	while (local->n_inside > 0)
-		pthread_cond_wait(&outside, &lock);
+	/* What a function of it has set is destroyed once that has returned: it may use it. */
+	while (local->first || local->n_inside > 0)
+		if (local->n_inside > 0)
+			pthread_cond_wait(&outside, &lock);
+		else
+			value_destroy(local->first);
 	places[local->place] = NULL;
 	if (local->place < none_free)
 		none_free = local->place;

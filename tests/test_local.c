@@ -462,6 +462,48 @@ static void close_waits_for_destructors_that_run(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+static void drop_slowly_and_set(void *value, void *arg)
+{
+	void *next;
+
+	drop_slowly(value, arg);
+	if (atomic_load(&n_made) < 2 && make(&next, NULL) == 0 && mproc_local_set(inner, next) < 0)
+		free(next);
+}
+
+/* The thread's next round of destructors comes when the test says go. */
+static void wait_for_go(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&go))
+		usleep(200);
+}
+
+static pthread_key_t between;
+
+static void *get_and_wait_between(void *arg)
+{
+	return pthread_setspecific(between, arg) != 0 ? (void *)1 : get_twice(arg);
+}
+
+static void close_destroys_what_a_destructor_sets_meanwhile(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	inner = with(MPROC_LOCAL_OPTS(.init = make, .destroy = drop_slowly_and_set));
+	assert_int_equal(pthread_key_create(&between, wait_for_go), 0);
+	assert_int_equal(pthread_create(&thread, NULL, get_and_wait_between, inner), 0);
+	assert_true(t_wait_until(have_begun, (void *)1, mproc_after_ms(60000)));
+	mproc_local_close(inner);
+	assert_int_equal(n_made, 2);
+	assert_int_equal(n_destroyed, 2);
+	atomic_store(&go, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(n_destroyed, 2);
+	assert_int_equal(pthread_key_delete(between), 0);
+}
+
 static void closing_destroys_the_values_of_living_threads(void **state)
 {
 	mproc_local *local = with(MPROC_LOCAL_OPTS(.init = make, .destroy = drop));
@@ -627,6 +669,7 @@ int main(void)
 		TEST(visit_is_told_not_to_come_back),
 		TEST(threads_end_while_others_visit),
 		TEST(close_waits_for_destructors_that_run),
+		TEST(close_destroys_what_a_destructor_sets_meanwhile),
 		TEST(closing_destroys_the_values_of_living_threads),
 		TEST(what_a_destructor_leaves_locked_is_inherited),
 		TEST(child_has_the_value_of_the_thread_that_forked),

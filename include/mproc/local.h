@@ -100,8 +100,10 @@ MPROC_API MPROC_MUST int mproc_local_each(mproc_local *local, int (*fn)(void *va
  * @local:	handle, or NULL
  *
  * The values of all threads are destroyed, in the calling thread; a thread that is ending
- * and destroys its own at this moment is waited for. No other thread may be inside a call
- * on it or use its value, and no function of it or visit of values may call this.
+ * and destroys its own at this moment is waited for. What a destroy function sets meanwhile
+ * is destroyed as well: one that always sets a new value keeps this call from ending. No
+ * other thread may be inside a call on it or use its value, and no function of it or visit
+ * of values may call this.
  *
  * Return: NULL.
  */

@@ -240,7 +240,8 @@ static bool waits_for_us(const mproc_thread *t)
 
 static int join_check(mproc_thread *t, int64_t deadline)
 {
-	if (t->elsewhere)
+	/* What came of one that had been joined before the fork is known here as well. */
+	if (mproc__thread_is_elsewhere(t) && !t->joined)
 		return mproc__fail(-ESRCH, "thread join: %s is of the parent process, not of this",
 				   t->name);
 	if (t->kind != MPROC__THREAD_STARTED)

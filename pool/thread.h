@@ -32,7 +32,7 @@ struct mproc_thread {
 	enum mproc__thread_kind kind;
 	bool daemon;
 	bool ended, joining, joined;
-	bool elsewhere; /* in the parent process */
+	uint64_t forks; /* there were so many before it; the forking thread's is renewed */
 	pid_t tid;      /* 0: it has not begun */
 	pthread_t pthread;
 	mproc_thread *joins; /* it waits for this one, without deadline */
@@ -64,6 +64,9 @@ int mproc__thread_wait(mproc_thread *t, int64_t deadline);
 /* Under the lock: into the list of those alive, with a number; out of it. */
 void mproc__thread_add(mproc_thread *t);
 void mproc__thread_remove(mproc_thread *t);
+
+/* Is it of the parent process? Its pthread_t, @joining and @changed mean nothing then. */
+bool mproc__thread_is_elsewhere(const mproc_thread *t);
 
 void mproc__thread_cond_init(mproc_thread *t);
 

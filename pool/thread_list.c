@@ -16,6 +16,10 @@
  * fork(2) takes the lock, so that a child finds the list whole. It keeps the forking
  * thread alone; the other records, which the program may still refer to, have ended
  * there. Condition variables that others slept on are made anew.
+ *
+ * A pthread_t means nothing in a child: not even that of a thread which had ended before,
+ * since the next thread may be given the same one. So forks are counted, and a record says
+ * after which of them its thread began: of an earlier one, nothing but the text is used.
  */
 
 #include <mproc/thread.h>
@@ -46,6 +50,7 @@ static mproc_thread *main_thread = &first_main;
 static mproc_thread *first, *last; /* alive */
 static size_t n_alive;
 static uint64_t n_idents;
+static uint64_t n_forks; /* between this process and the one that loaded us */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int init_error;
@@ -80,9 +85,15 @@ void mproc__thread_cond_init(mproc_thread *t)
 	pthread_condattr_destroy(&attr);
 }
 
+bool mproc__thread_is_elsewhere(const mproc_thread *t)
+{
+	return t->forks != n_forks;
+}
+
 void mproc__thread_add(mproc_thread *t)
 {
 	t->ident = ++n_idents;
+	t->forks = n_forks;
 	t->next = NULL;
 	t->prev = last;
 	*(last ? &last->next : &first) = t;
@@ -109,10 +120,10 @@ mproc_thread *mproc_thread_unref(mproc_thread *t)
 	if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
 		return NULL;
 	/* It has ended: nobody but us knows of it any more. */
-	if (t->kind == MPROC__THREAD_STARTED && !t->joined && !t->elsewhere)
+	if (t->kind == MPROC__THREAD_STARTED && !t->joined && !mproc__thread_is_elsewhere(t))
 		pthread_detach(t->pthread);
 	/* Who slept on the parent's is not here to leave it. */
-	if (!t->elsewhere)
+	if (!mproc__thread_is_elsewhere(t))
 		pthread_cond_destroy(&t->changed);
 	if (t != &first_main)
 		free(t);
@@ -160,7 +171,7 @@ static void main_init(mproc_thread *t)
 	atomic_fetch_add_explicit(&t->refs, 2, memory_order_relaxed);
 	t->kind = MPROC__THREAD_MAIN;
 	t->tid = getpid();
-	t->ended = t->elsewhere = false;
+	t->ended = false;
 	snprintf(t->name, sizeof(t->name), "main");
 	mproc__thread_cond_init(t);
 	mproc__thread_add(t);
@@ -180,11 +191,12 @@ static void fork_child(void)
 {
 	mproc_thread *old = main_thread, *t;
 
+	n_forks++;
 	while ((t = first) && (t != mproc__thread_self || t->next)) {
 		if (t == mproc__thread_self)
 			t = t->next;
 		mproc__thread_remove(t);
-		t->ended = t->elsewhere = true;
+		t->ended = true;
 		mproc_thread_unref(t);
 	}
 	if (!mproc__thread_self) {
@@ -195,6 +207,7 @@ static void fork_child(void)
 		main_init(main_thread);
 		mproc_thread_unref(old);
 	} else {
+		mproc__thread_self->forks = n_forks;
 		/* Who waited for it is not here. */
 		mproc__thread_cond_init(mproc__thread_self);
 		if (mproc__thread_self != old) {

@@ -742,6 +742,92 @@ static void only_who_forks_is_in_the_child(void **state)
 	end(parents[0]);
 }
 
+static mproc_thread *of_parent, *joined_in_parent;
+static pthread_key_t hang;
+
+/* The end has come for those who join, but the thread is there. */
+static void hang_when_ended(void *arg)
+{
+	if (mproc_thread_is_alive(arg)) {
+		pthread_setspecific(hang, arg);
+		return;
+	}
+	atomic_fetch_add(&n_begun, 1);
+	while (!atomic_load(&go))
+		usleep(200);
+}
+
+static int end_and_hang(void *arg, int64_t *result)
+{
+	(void)arg;
+	(void)result;
+	return -pthread_setspecific(hang, mproc_thread_current());
+}
+
+static int take_a_while(void *arg, int64_t *result)
+{
+	(void)arg;
+	usleep(20000);
+	*result = 77;
+	return 0;
+}
+
+static void do_not_join_those_of_the_parent(void *arg)
+{
+	mproc_thread *thread = NULL;
+	int64_t result = 0;
+
+	(void)arg;
+	/* The next one may be given the pthread_t of one that has ended. */
+	if (!t_sanitized())
+		t_check(mproc_thread_start(&thread, take_a_while, NULL, NULL) == 0);
+	t_check(mproc_thread_join(of_parent, &result, MPROC_FOREVER) == -ESRCH);
+	t_check(strstr(mproc_error_text(), "of the parent process"));
+	t_check(result == 0);
+	t_check(!mproc_thread_unref(of_parent));
+	t_check(mproc_thread_join(joined_in_parent, &result, MPROC_FOREVER) == 0 && result == 77);
+	t_check(!mproc_thread_unref(joined_in_parent));
+	if (!thread)
+		return;
+	result = 0;
+	t_check(mproc_thread_join(thread, &result, MPROC_FOREVER) == 0 && result == 77);
+	mproc_thread_unref(thread);
+}
+
+static void thread_that_ended_before_a_fork_is_not_joined_in_the_child(void **state)
+{
+	pthread_t joiner;
+	int64_t result;
+	void *r;
+
+	(void)state;
+	joined_in_parent = start(take_a_while, NULL);
+	assert_int_equal(mproc_thread_join(joined_in_parent, &result, MPROC_FOREVER), 0);
+	of_parent = start(succeed_oddly, NULL);
+	while (mproc_thread_is_alive(of_parent))
+		usleep(200);
+	usleep(20000);
+	assert_int_equal(t_reap(t_spawn(do_not_join_those_of_the_parent, NULL)), 0);
+	assert_int_equal(mproc_thread_join(of_parent, NULL, MPROC_FOREVER), 0);
+	of_parent = mproc_thread_unref(of_parent);
+
+	/* Nor one that another thread is joining at that moment. */
+	assert_int_equal(pthread_key_create(&hang, hang_when_ended), 0);
+	of_parent = start(end_and_hang, NULL);
+	while (atomic_load(&n_begun) == 0)
+		usleep(200);
+	assert_int_equal(pthread_create(&joiner, NULL, join_it, of_parent), 0);
+	usleep(20000);
+	assert_int_equal(t_reap(t_spawn(do_not_join_those_of_the_parent, NULL)), 0);
+	atomic_store(&go, 1);
+	assert_int_equal(pthread_join(joiner, &r), 0);
+	assert_null(r);
+	assert_int_equal(mproc_thread_join(of_parent, NULL, MPROC_FOREVER), 0);
+	of_parent = mproc_thread_unref(of_parent);
+	joined_in_parent = mproc_thread_unref(joined_in_parent);
+	assert_int_equal(pthread_key_delete(hang), 0);
+}
+
 static void *churn(void *arg)
 {
 	(void)arg;
@@ -925,6 +1011,7 @@ int main(void)
 		TEST(ended_threads_mutex_is_inherited_by_who_has_joined_it),
 		TEST(destructors_run_before_the_end),
 		TEST(only_who_forks_is_in_the_child),
+		TEST(thread_that_ended_before_a_fork_is_not_joined_in_the_child),
 		TEST(fork_at_any_moment_leaves_the_child_whole),
 		TEST(thread_that_exits_does_not_wait_for_itself),
 	};

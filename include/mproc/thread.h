@@ -27,7 +27,8 @@
  *
  *	Threads		any number may use one mproc_thread at the same time
  *	Fork		only the thread that forks is in the child; it is the main thread
- *			there. The others have ended there: joining them is -ESRCH
+ *			there. The others have ended there: joining them is -ESRCH, unless
+ *			they had been joined before
  *	Signals		not safe in a signal handler; a thread starts with the signal mask
  *			of the one that starts it. No call is a cancellation point
  *	Killed		nothing here writes shared memory
@@ -98,7 +99,8 @@ MPROC_API MPROC_MUST int mproc_thread_start(mproc_thread **ret,
  * -EDEADLK if the caller is @thread, or if @thread, waiting without deadline, waits in
  * turn for the caller, who wants to wait without deadline; -EINVAL for a negative
  * deadline or a thread that was not started by mproc_thread_start() (the main one for
- * instance), -ESRCH if the thread is of the parent process and not in this forked child.
+ * instance), -ESRCH if the thread is of the parent process, not in this forked child, and had
+ * not been joined before the fork.
  */
 MPROC_API MPROC_MUST int mproc_thread_join(mproc_thread *thread, int64_t *ret, int64_t deadline);
 

@@ -62,6 +62,8 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 
 	if (!segment || !segment->catalogue || !segment->arena)
 		return 0;
+	/* The process is marked as dead; pairs with the fence of mproc__worker_begin(). */
+	atomic_thread_fence(memory_order_seq_cst);
 	for (uint32_t at = 0; at < segment->n_objects; at++)
 		if (pool_at(segment, at, process, &object) && (!me || has_workers(range, &object)))
 			return 1;

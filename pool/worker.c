@@ -217,6 +217,7 @@ int mproc__worker_begin(struct mproc__worker *w, mproc_pool *pool, uint32_t plac
 	 */
 	generation = mproc__proc_generation(atomic_load(&w->me->range->procs[w->me->proc].st));
 	atomic_store(&w->place->process, mproc__proc_ref(w->me->proc, generation));
+	atomic_thread_fence(memory_order_seq_cst);
 	return mproc__proc_dead(w->me->range, pool->proc, pool->proc_generation) ? -ESRCH : 0;
 }
 

@@ -61,14 +61,17 @@ static inline size_t size_of(uint32_t n_cells)
 	       (size_t)n_cells * sizeof(struct mproc__semaphore_cell);
 }
 
-/* Do @n_cells, as read from shared memory, lie in the segment? */
+/* Do @n_cells at @off lie where there is memory? Addresses behind it are only reserved. */
+static inline bool is_backed(const struct mproc__range *range, uint64_t off, uint32_t n_cells)
+{
+	return n_cells <= MPROC_SEMAPHORE_CELLS_MAX && off + size_of(n_cells) <= range->bytes;
+}
+
+/* The same of @n_cells as read from shared memory. */
 static inline bool fits(const struct mproc__semaphore *s, const struct mproc__self *me,
 			uint32_t n_cells)
 {
-	size_t size = atomic_load_explicit(&me->size, memory_order_relaxed);
-
-	return n_cells <= MPROC_SEMAPHORE_CELLS_MAX &&
-	       mproc__self_off(me, s) + size_of(n_cells) <= size;
+	return is_backed(me->range, mproc__self_off(me, s), n_cells);
 }
 
 /* Who we are, and what there is. Return: 0 or negative. */
@@ -156,6 +159,7 @@ int mproc_semaphore_init(mproc_semaphore *semaphore, uint32_t kind, uint32_t val
 {
 	struct mproc__semaphore *s = shared_of(semaphore);
 	struct mproc_semaphore_opts o;
+	struct mproc__range *range;
 	uint32_t tag = 0, n_cells = 0, max = 0;
 	int r;
 
@@ -168,9 +172,8 @@ int mproc_semaphore_init(mproc_semaphore *semaphore, uint32_t kind, uint32_t val
 	if ((uintptr_t)semaphore % alignof(mproc_semaphore))
 		return mproc__fail(-EINVAL, "semaphore init: %p is not aligned to %zu bytes",
 				   (void *)semaphore, alignof(mproc_semaphore));
-	if (!mproc__range_find(semaphore) ||
-	    mproc__range_find(semaphore) !=
-		    mproc__range_find((const char *)semaphore + size_of(n_cells) - 1))
+	range = mproc__range_find(semaphore);
+	if (!range || !is_backed(range, (uintptr_t)semaphore - range->base, n_cells))
 		return mproc__fail(-ENOTCONN,
 				   "semaphore init: [%p, + %zu) lies in no attached segment",
 				   (void *)semaphore, size_of(n_cells));

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include <mproc/error.h>
+#include <mproc/segment.h>
 
 #include "ipc/participant.h"
 #include "ipc/semaphore_layout.h"
@@ -195,6 +196,41 @@ static void scribbled_numbers_are_told_and_lead_nowhere(void **state)
 	atomic_store(&((struct mproc__semaphore *)permits)->cells[0].owner, UINT64_MAX);
 	assert_int_equal(mproc_semaphore_value(permits), 1);
 	assert_int_equal(acquire_now(permits), 0);
+}
+
+static void cells_behind_the_end_of_memory_are_not_touched(void **state)
+{
+	const struct mproc_segment_opts *much =
+		MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 1 << 28);
+	const uint32_t kinds[] = { MPROC_SEMAPHORE_PERMITS, MPROC_SEMAPHORE_LEASES };
+	mproc_segment *segment;
+	void *at;
+
+	(void)state;
+	assert_int_equal(mproc_segment_create(&segment, NULL, much), 0);
+	assert_int_equal(
+		mproc_segment_object(&at, segment, "s", sizeof(shared->permits), NULL, NULL), 1);
+	for (size_t i = 0; i < 2; i++) {
+		/* A MiB of cells: the addresses are reserved, there is no memory. */
+		assert_int_equal(
+			mproc_semaphore_init(at, kinds[i], MPROC_SEMAPHORE_CELLS_MAX,
+					     kinds[i] == MPROC_SEMAPHORE_LEASES
+						     ? MPROC_SEMAPHORE_OPTS(.leases = 65535)
+						     : NULL),
+			-ENOTCONN);
+		assert_int_equal(mproc_semaphore_init(at, kinds[i], N,
+						      kinds[i] == MPROC_SEMAPHORE_LEASES
+							      ? MPROC_SEMAPHORE_OPTS(.leases = N)
+							      : NULL),
+				 0);
+		atomic_store(&((struct mproc__semaphore *)at)->n_cells, MPROC_SEMAPHORE_CELLS_MAX);
+		refuses_everything(at, -EBADMSG);
+		assert_non_null(strstr(mproc_error_text(), "says it has 65535 cells"));
+		if (kinds[i] == MPROC_SEMAPHORE_PERMITS)
+			assert_int_equal(mproc_semaphore_release(at, 1), -EBADMSG);
+		mproc_semaphore_destroy(at);
+	}
+	mproc_segment_close(segment);
 }
 
 static bool all_sleep(void *arg)
@@ -768,6 +804,7 @@ int main(void)
 		TEST(init_refuses_what_cannot_be),
 		TEST(what_is_no_semaphore_is_refused),
 		TEST(scribbled_numbers_are_told_and_lead_nowhere),
+		TEST(cells_behind_the_end_of_memory_are_not_touched),
 		TEST(release_of_two_signals_wakes_two),
 		TEST(release_of_two_units_wakes_two),
 		TEST(release_of_more_than_sleep_wakes_all_and_keeps_the_rest),

@@ -29,6 +29,11 @@
  * Ack: the grant loses "held" (one store, by the living owner: this commits), then the
  * owner becomes 0. Between the two the cell is one that holds nothing.
  *
+ * Looking through the cells takes time, and cells may become free behind the eye while
+ * others are taken before it: then none is found though there was one at every moment. So
+ * whoever frees a cell counts that afterwards, and who has found none looks again if the
+ * count has changed; permits.c says why that is enough.
+ *
  * Releasing changes count alone, which nobody but releasers writes, and asks for no
  * identity: it is async-signal-safe.
  *
@@ -44,6 +49,8 @@
 #include "ipc/kind_layout.h"
 #include "ipc/participant.h"
 #include "ipc/wait.h"
+
+#define ROUNDS_MAX 1000 /* of looking again; somebody scribbles who keeps us for longer */
 
 /* Units nobody has taken when @taken was read. */
 static inline uint64_t there(uint64_t count, uint64_t taken)
@@ -78,6 +85,8 @@ static void free_cell(struct mproc__semaphore *s, struct mproc__self *me, uint32
 
 	/* Nobody else writes the cell of a living owner: a store frees it. */
 	atomic_store_explicit(&s->cells[i].owner, 0, memory_order_release);
+	/* Release: whoever sees the count sees the cell free, or taken since. */
+	atomic_fetch_add_explicit(&s->freed, 1, memory_order_release);
 	mproc__wake_one(me, &s->waitable.sleepers);
 	mproc__act_end(me, depth);
 }
@@ -113,20 +122,37 @@ static int fill(struct mproc__semaphore *s, struct mproc__self *me, uint32_t n_c
 	return r;
 }
 
-int mproc__leases_take(struct mproc__semaphore *s, struct mproc__self *me, uint32_t n_cells)
+/* Have a cell that is free. Return: its number, or n_cells if there is none. */
+static uint32_t claim(struct mproc__semaphore *s, struct mproc__self *me, uint32_t n_cells)
 {
-	uint64_t taken = atomic_load_explicit(&s->taken, memory_order_seq_cst);
 	uint32_t i = mproc__owner_index(me->word) % n_cells;
 
-	/* A look first: a cell that is claimed in vain has to be given back. */
-	if (!there(atomic_load_explicit(&s->count, memory_order_seq_cst), taken))
-		return -EAGAIN;
 	for (uint32_t n = 0; n < n_cells; n++) {
 		uint64_t none = atomic_load_explicit(&s->cells[i].owner, memory_order_relaxed);
 
 		if (!none && atomic_compare_exchange_strong(&s->cells[i].owner, &none, me->word))
-			return fill(s, me, n_cells, i);
+			return i;
 		i = i + 1 < n_cells ? i + 1 : 0;
+	}
+	return n_cells;
+}
+
+int mproc__leases_take(struct mproc__semaphore *s, struct mproc__self *me, uint32_t n_cells)
+{
+	for (int round = 0; round < ROUNDS_MAX; round++) {
+		/* Acquire: who counted this has freed its cell before. */
+		uint32_t last = atomic_load_explicit(&s->freed, memory_order_acquire), i;
+		uint64_t taken = atomic_load_explicit(&s->taken, memory_order_seq_cst);
+
+		/* A look first: a cell that is claimed in vain has to be given back. */
+		if (!there(atomic_load_explicit(&s->count, memory_order_seq_cst), taken))
+			return -EAGAIN;
+		i = claim(s, me, n_cells);
+		if (i < n_cells)
+			return fill(s, me, n_cells, i);
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load_explicit(&s->freed, memory_order_relaxed) == last)
+			return -EAGAIN;
 	}
 	return -EAGAIN;
 }

@@ -14,7 +14,8 @@
  * the eye: then none is found though there was one at every moment. So a release leaves
  * its mark after its CAS, each another one, and who has found nothing looks again if the
  * mark has changed. If it has not, all releases of permits behind the eye were still
- * under way; put them after the look and the permits are all taken when it ends. A mark
+ * under way; put them after the look and the permits are all taken when it ends. A claim
+ * is acq_rel, so that who finds a permit taken has seen what its taker had seen. A mark
  * is thread 14, part of its generation 18, and a count 32 of its own: a store does what
  * a shared count would need one locked instruction more for.
  *
@@ -73,7 +74,7 @@ int mproc__permits_take(struct mproc__semaphore *s, struct mproc__self *me, uint
 
 			if (!none && atomic_compare_exchange_strong_explicit(
 					     &s->cells[i].owner, &none, me->word,
-					     memory_order_acquire, memory_order_relaxed)) {
+					     memory_order_acq_rel, memory_order_relaxed)) {
 				note_turn(s, n_cells, i);
 				return 0;
 			}
@@ -98,7 +99,7 @@ int mproc__permits_inherit(struct mproc__semaphore *s, struct mproc__self *me, u
 		if (owner && !mproc__semaphore_dead(me, owner, &alive))
 			continue;
 		if (!atomic_compare_exchange_strong_explicit(&s->cells[i].owner, &owner, me->word,
-							     memory_order_acquire,
+							     memory_order_acq_rel,
 							     memory_order_relaxed))
 			continue;
 		note_turn(s, n_cells, i);

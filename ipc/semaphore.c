@@ -184,7 +184,7 @@ int mproc_semaphore_init(mproc_semaphore *semaphore, uint32_t kind, uint32_t val
 			      memory_order_relaxed);
 	atomic_store_explicit(&s->taken, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->max, max, memory_order_relaxed);
-	s->reserved = 0;
+	atomic_store_explicit(&s->freed, 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < n_cells; i++) {
 		atomic_store_explicit(&s->cells[i].owner, 0, memory_order_relaxed);
 		atomic_store_explicit(&s->cells[i].grant, 0, memory_order_relaxed);
@@ -238,13 +238,18 @@ static int take_or_inherit(const struct taker *t)
 	return mproc__leases_inherit(t->s, t->me, t->n_cells);
 }
 
-/* Is there anybody whose death we would have to notice? */
-static bool is_owned(const struct taker *t)
+/*
+ * How often to look for the dead. Also where nobody has anything yet: who takes one while
+ * we sleep may die with it.
+ */
+static int64_t quantum_of(const struct taker *t)
 {
+	if (t->tag == MPROC__SEMAPHORE_SIGNALS)
+		return MPROC__QUANTUM_IDLE;
 	for (uint32_t i = 0; i < t->n_cells; i++)
 		if (atomic_load_explicit(&t->s->cells[i].owner, memory_order_relaxed))
-			return true;
-	return false;
+			return MPROC__QUANTUM_OWNED;
+	return MPROC__QUANTUM_MAX;
 }
 
 /* Whatever is not the usual case: none there, misused, first call. */
@@ -265,7 +270,7 @@ static __attribute__((__noinline__)) int acquire_long(mproc_semaphore *semaphore
 		return r < 0 ? r : 0;
 	mproc__wait_begin(&wait, t.me,
 			  mproc__what(MPROC__KIND_SEMAPHORE, mproc__self_off(t.me, semaphore)),
-			  deadline, is_owned(&t) ? MPROC__QUANTUM_OWNED : MPROC__QUANTUM_IDLE);
+			  deadline, quantum_of(&t));
 	while (r == -EAGAIN) {
 		turn = mproc__wait_turn(&wait, MPROC__CPU_ANY);
 		if (turn < 0) {
@@ -355,8 +360,10 @@ int mproc_semaphore_release(mproc_semaphore *semaphore, uint32_t n)
 	uint32_t tag = tag_of(s);
 	int saved, r;
 
-	if (tag == MPROC__SEMAPHORE_PERMITS && n)
-		return release_permits(semaphore, n);
+	if (tag == MPROC__SEMAPHORE_PERMITS)
+		return n ? release_permits(semaphore, n)
+			 : mproc__fail(-EINVAL, "semaphore release: 0 permits");
+	/* The others may be released in a signal handler: no text. */
 	if (!n || (tag != MPROC__SEMAPHORE_SIGNALS && tag != MPROC__SEMAPHORE_LEASES))
 		return -EINVAL;
 	r = tag == MPROC__SEMAPHORE_SIGNALS ? signals_add(s, n) : mproc__leases_add(s, n);

@@ -38,8 +38,8 @@ struct mproc__semaphore {
 	 * Leases: units ever taken 48 | cell the last one is on its way to, plus 1, 16.
 	 */
 	_Atomic(uint64_t) taken;
-	_Atomic(uint32_t) max; /* fixed at init */
-	uint32_t reserved;
+	_Atomic(uint32_t) max;   /* fixed at init */
+	_Atomic(uint32_t) freed; /* leases: cells that were ever freed; else 0 */
 	struct mproc__semaphore_cell cells[];
 };
 

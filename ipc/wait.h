@@ -53,7 +53,8 @@ enum { MPROC__WAIT_POLL = 0, MPROC__WAIT_SLEEP = 1 };
 
 /*
  * Begin to wait, after a first try has failed.
- * @quantum:	MPROC__QUANTUM_OWNED or MPROC__QUANTUM_IDLE
+ * @quantum:	MPROC__QUANTUM_OWNED; or MPROC__QUANTUM_IDLE, or MPROC__QUANTUM_MAX if one who
+ *		comes to own something meanwhile may die with it
  */
 void mproc__wait_begin(struct mproc__wait *wait, struct mproc__self *me, uint64_t what,
 		       int64_t deadline, int64_t quantum);

@@ -160,6 +160,7 @@ static void what_is_no_semaphore_is_refused(void **state)
 	assert_int_equal(mproc_semaphore_acquire(signals, -1), -EINVAL);
 	assert_int_equal(mproc_semaphore_acquire(leases, -1), -EINVAL);
 	assert_int_equal(mproc_semaphore_release(permits, 0), -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "0 permits"));
 	assert_int_equal(mproc_semaphore_release(signals, 0), -EINVAL);
 	assert_int_equal(mproc_semaphore_ack(permits), -EINVAL);
 	assert_int_equal(mproc_semaphore_ack(signals), -EINVAL);
@@ -717,6 +718,44 @@ static void leases_of_the_dead_are_leased_again(void **state)
 	assert_null(t_range_fault(&range, 1, mproc_after_ms(5000)));
 }
 
+/* What one leaves who takes a unit and dies before a waiter has come to see it. */
+static void lease_behind_the_sleepers_back_and_die(void *arg)
+{
+	struct mproc__semaphore *s = (void *)leases;
+	struct mproc__self *me = mproc__self(s, "test");
+
+	(void)arg;
+	t_check(me && t_wait_until(all_sleep, (void *)1, mproc_after_ms(5000)));
+	atomic_store(&s->cells[0].grant, 1 << 1 | 1);
+	atomic_store(&s->cells[0].owner, me->word);
+	atomic_store(&s->taken, 1 << 16);
+	atomic_store(&s->count, 1);
+	raise(SIGKILL);
+}
+
+static void waiter_notices_within_a_quantum_who_came_and_died_after_it_slept(void **state)
+{
+	int64_t least = INT64_MAX, begin;
+	pid_t pid;
+
+	(void)state;
+	/* 100 ms, by quanta since the wait began; a busy machine may miss one, not five. */
+	for (int i = 0; i < 5 && least > 200 * INT64_C(1000000); i++) {
+		assert_int_equal(mproc_semaphore_init(leases, MPROC_SEMAPHORE_LEASES, 0,
+						      MPROC_SEMAPHORE_OPTS(.leases = N)),
+				 0);
+		pid = t_spawn(lease_behind_the_sleepers_back_and_die, NULL);
+		begin = mproc_now();
+		assert_int_equal(mproc_semaphore_acquire(leases, mproc_after_ms(5000)), 0);
+		if (mproc_now() - begin < least)
+			least = mproc_now() - begin;
+		assert_int_equal(t_reap(pid), SIGKILL);
+		assert_int_equal(mproc_semaphore_value(leases), 0);
+	}
+	assert_in_range(least, 1, 200 * INT64_C(1000000));
+	assert_int_equal(range.range->reg->heals, 0);
+}
+
 static void *take_two_and_end(void *arg)
 {
 	return (void *)(intptr_t)(acquire_now(arg) || acquire_now(arg));
@@ -778,6 +817,8 @@ static void threads_as_participants_keep_all_numbers(void **state)
 	assert_int_equal(mproc_semaphore_init(leases, MPROC_SEMAPHORE_LEASES, 0,
 					      MPROC_SEMAPHORE_OPTS(.leases = N)),
 			 0);
+	/* Nobody dies, so only a wake-up may end a sleep. */
+	atomic_store(&mproc__quantum_off, true);
 	for (size_t i = 0; i < 5; i++)
 		assert_int_equal(mproc__identity_new(&who[i], range.range), 0);
 	for (size_t i = 0; i < 5; i++)
@@ -786,6 +827,8 @@ static void threads_as_participants_keep_all_numbers(void **state)
 		assert_int_equal(pthread_join(threads[i], &r), 0);
 		assert_null(r);
 	}
+	atomic_store(&mproc__quantum_off, false);
+	assert_int_equal(range.range->reg->heals, 0);
 	assert_int_equal(mproc_semaphore_value(permits), N);
 	assert_int_equal(mproc_semaphore_value(signals), 0);
 	assert_int_equal(mproc_semaphore_value(leases), 0);
@@ -827,6 +870,7 @@ int main(void)
 		TEST(ack_wakes_one_who_waits_for_a_cell),
 		TEST(leases_of_the_dead_are_leased_again),
 		TEST(leases_of_an_ended_thread_are_leased_again),
+		TEST(waiter_notices_within_a_quantum_who_came_and_died_after_it_slept),
 		TEST(threads_as_participants_keep_all_numbers),
 	};
 

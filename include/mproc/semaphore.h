@@ -125,9 +125,9 @@ MPROC_API void mproc_semaphore_destroy(mproc_semaphore *semaphore);
  * Whoever comes first gets it (no queue). A thread may hold several.
  *
  * Return: 0, -EAGAIN or -ETIMEDOUT if there was none all the time (leases: none, or as
- * many were out as may be), -EINVAL for a negative deadline or memory that holds no
- * semaphore, -EBADMSG if it holds one that is impossible, -ENOTCONN if it lies in no
- * segment that is or can be attached, -EUSERS if the segment has no record left for this
+ * many as may be were out or just being taken or given up), -EINVAL for a negative deadline or
+ * memory that holds no semaphore, -EBADMSG if it holds one that is impossible, -ENOTCONN if it lies
+ * in no segment that is or can be attached, -EUSERS if the segment has no record left for this
  * process or thread.
  */
 MPROC_API MPROC_MUST int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t deadline);
@@ -163,10 +163,11 @@ MPROC_API int mproc_semaphore_release(mproc_semaphore *semaphore, uint32_t n);
 MPROC_API int mproc_semaphore_ack(mproc_semaphore *semaphore);
 
 /**
- * mproc_semaphore_value() - how many could be acquired at this moment
+ * mproc_semaphore_value() - how many are there at this moment
  * @semaphore:	semaphore
  *
- * What the dead hold counts as being there.
+ * What the dead hold counts as being there. Leases: units, of which no more can be
+ * acquired than may be out beside those that are.
  *
  * Return: a number, or -EINVAL, -EBADMSG, -ENOTCONN, -EUSERS as above.
  */

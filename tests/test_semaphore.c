@@ -23,18 +23,20 @@
 #include <mproc/segment.h>
 
 #include "ipc/participant.h"
-#include "ipc/semaphore_layout.h"
+#include "ipc/semaphore.h"
 #include "ipc/wait.h"
 #include "tests/support/child.h"
 #include "tests/support/range.h"
 
-#define N 3
+#define N    3
+#define WIDE 1000
 
 struct shared {
 	MPROC_SEMAPHORE_WITH(N) permits;
 	mproc_semaphore signals;
 	MPROC_SEMAPHORE_WITH(N) leases;
 	MPROC_SEMAPHORE_WITH(70) many;
+	MPROC_SEMAPHORE_WITH(WIDE) wide;
 	uint64_t none[16];
 	_Atomic(uint64_t) ready, inside, most, through;
 };
@@ -838,6 +840,59 @@ static void threads_as_participants_keep_all_numbers(void **state)
 		mproc__identity_kill(who[i]);
 }
 
+/* One of two free cells is taken and freed, then the other, never both at a time. */
+static void *take_and_free_in_turn(void *arg)
+{
+	struct mproc__identity **who = arg;
+
+	for (int i = 0; !atomic_load(&shared->ready); i ^= 2) {
+		mproc__identity_act(who[i]);
+		if (acquire_now(&shared->wide.semaphore) == 0)
+			mproc_semaphore_ack(&shared->wide.semaphore);
+	}
+	mproc__identity_act(NULL);
+	return NULL;
+}
+
+static void place_for_a_lease_is_found_wherever_it_is_while_one_looks(void **state)
+{
+	mproc_semaphore *wide = &shared->wide.semaphore;
+	struct mproc__semaphore *s = (void *)wide;
+	struct mproc__identity *who[3], *was;
+	uint32_t failed = 0, at;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(mproc_semaphore_init(wide, MPROC_SEMAPHORE_LEASES, MPROC_SEMAPHORE_MAX,
+					      MPROC_SEMAPHORE_OPTS(.leases = WIDE)),
+			 0);
+	for (int i = 0; i < WIDE; i++)
+		assert_int_equal(acquire_now(wide), 0);
+	/* Each begins to look at the cell of its number: the middle one between the two. */
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(mproc__identity_new(&who[i], range.range), 0);
+	was = mproc__identity_act(NULL);
+	for (size_t i = 0; i < 3; i += 2) {
+		mproc__identity_act(who[i]);
+		at = mproc__owner_index(mproc__self(wide, "test")->word) % WIDE;
+		atomic_fetch_and(&s->cells[at].grant, ~UINT64_C(1));
+		atomic_store(&s->cells[at].owner, 0);
+	}
+	mproc__identity_act(who[1]);
+	assert_int_equal(pthread_create(&thread, NULL, take_and_free_in_turn, who), 0);
+	for (int64_t end = mproc_after_ms(300); mproc_now() < end;)
+		if (mproc__leases_take(s, mproc__self(wide, "test"), WIDE) < 0)
+			failed++;
+		else if (mproc_semaphore_ack(wide) < 0)
+			failed += 10000;
+	atomic_store(&shared->ready, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	mproc__identity_act(was);
+	assert_int_equal(failed, 0);
+	for (size_t i = 0; i < 3; i++)
+		mproc__identity_kill(who[i]);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -872,6 +927,7 @@ int main(void)
 		TEST(leases_of_an_ended_thread_are_leased_again),
 		TEST(waiter_notices_within_a_quantum_who_came_and_died_after_it_slept),
 		TEST(threads_as_participants_keep_all_numbers),
+		TEST(place_for_a_lease_is_found_wherever_it_is_while_one_looks),
 	};
 
 	return cmocka_run_group_tests_name("semaphore", tests, NULL, NULL);

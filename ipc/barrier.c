@@ -318,6 +318,9 @@ static int arrive(struct mproc__barrier_call *call)
 
 	if (state & BROKEN)
 		return -EPIPE;
+	/* Who only ever looks in would never learn of a death that others wait to notice. */
+	if (call->deadline == MPROC_NOWAIT && arrived_of(state) + 1 < parties_of(state))
+		mproc__barrier_bury(call);
 	i = find_place(call);
 	if (i < 0)
 		return i;
@@ -373,10 +376,21 @@ static int settle_broken(struct mproc__barrier_call *call)
 /* All have arrived and the state says ACTING, because of us. */
 static int act(struct mproc__barrier_call *call)
 {
-	uint64_t state;
+	uint64_t state, word = call->me->word;
 	int acted, r;
 
 	acted = call->action(call->arg);
+	/* Asked anew: it may have forked, or closed the segment. */
+	call->gone = true;
+	call->me = mproc__self(call->b, "barrier wait");
+	if (!call->me)
+		return mproc__self_error();
+	if (call->me->word != word)
+		return mproc__fail(-EPERM,
+				   "barrier wait: the party of the barrier at %p is the process "
+				   "that this one was forked from",
+				   (void *)call->b);
+	call->gone = false;
 	r = mproc__barrier_take(call);
 	if (r < 0)
 		return r;
@@ -467,14 +481,12 @@ static int attempt(struct mproc__barrier_call *call)
 	return r < 0 ? r : look(call);
 }
 
-/* The deadline has passed. */
+/* It has arrived and does not wait any longer. */
 static int give_up(struct mproc__barrier_call *call, int why)
 {
 	uint64_t state;
 	int r;
 
-	if (!call->arrived)
-		return why;
 	r = mproc__barrier_take(call);
 	if (r < 0)
 		return r;
@@ -487,6 +499,22 @@ static int give_up(struct mproc__barrier_call *call, int why)
 	put(&call->b->places[call->seat].ticket, call->ticket & JOINED);
 	mproc__barrier_give(call);
 	return why;
+}
+
+/*
+ * The deadline has passed. It may be shorter than the sleep at whose end we look for
+ * the dead, whom we are not to break a barrier for that would go on without them.
+ */
+static int last_look(struct mproc__barrier_call *call, int why)
+{
+	int r;
+
+	if (!call->arrived)
+		return why;
+	r = look_for_dead(call);
+	if (r == 0)
+		r = attempt(call);
+	return r == -EAGAIN ? give_up(call, why) : r;
 }
 
 /* Return: as mproc_barrier_wait(). */
@@ -505,7 +533,7 @@ static int wait_for_all(struct mproc__barrier_call *call)
 	for (;;) {
 		turn = mproc__wait_turn(&wait, MPROC__CPU_ANY);
 		if (turn < 0) {
-			r = give_up(call, turn);
+			r = last_look(call, turn);
 			break;
 		}
 		if (turn == MPROC__WAIT_SLEEP) {
@@ -522,7 +550,9 @@ static int wait_for_all(struct mproc__barrier_call *call)
 		if (r != -EAGAIN)
 			break;
 	}
-	mproc__wait_end(&wait, r >= 0 && !call->died);
+	/* Of one who has become another the wait is the other's no more. */
+	if (!call->gone)
+		mproc__wait_end(&wait, r >= 0 && !call->died);
 	return r;
 }
 

@@ -59,6 +59,7 @@ struct mproc__barrier_call {
 	uint32_t n, flags; /* checked copies */
 	bool changed;      /* those who wait have something to look at */
 	bool died;         /* somebody was found dead */
+	bool gone;         /* in its action we became another, or nobody: who waited is no more */
 	/* Of one that waits: */
 	int (*action)(void *arg);
 	void *arg;

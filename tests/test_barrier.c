@@ -580,6 +580,77 @@ static void party_that_joined_and_dies_is_noticed(void **state)
 	}
 }
 
+static void join_and_end(void *arg)
+{
+	(void)arg;
+	t_check(mproc_barrier_join(barrier) == 0);
+}
+
+static void death_is_noticed_however_short_the_deadline(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		int64_t deadline;
+		int r;
+	} cases[] = { { 0, MPROC_NOWAIT, -EPIPE },
+		      { 0, 1, -EPIPE },
+		      { MPROC_BARRIER_SHRINK, MPROC_NOWAIT, 0 },
+		      { MPROC_BARRIER_SHRINK, 1, 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		init(3, cases[i].flags);
+		for (int k = 0; k < 2; k++)
+			assert_int_equal(t_reap(t_spawn(join_and_end, NULL)), 0);
+		assert_int_equal(mproc_barrier_wait(barrier, NULL, NULL, cases[i].deadline),
+				 cases[i].r);
+		assert_int_equal(mproc_barrier_is_broken(barrier), cases[i].r < 0);
+		assert_int_equal(mproc_barrier_n_parties(barrier), cases[i].r < 0 ? 3 : 1);
+	}
+}
+
+static int fork_action(void *arg)
+{
+	pid_t *pid = arg;
+
+	*pid = fork();
+	return 0;
+}
+
+static void fork_and_return(void *arg)
+{
+	pid_t parent = getpid(), child = -1;
+	int r;
+
+	(void)arg;
+	r = mproc_barrier_wait(barrier, fork_action, &child, MPROC_FOREVER);
+	if (getpid() == parent) {
+		t_check(r == 0 && child > 0);
+		t_check(t_reap(child) == 0);
+		return;
+	}
+	t_check(r == -EPERM && strstr(mproc_error_text(), "forked from"));
+	t_check(mproc_barrier_leave(barrier) == -EPERM);
+	_exit(0);
+}
+
+static void child_that_returns_from_the_action_is_told(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	/* The last one to arrive, and one that waited. */
+	init(1, 0);
+	assert_int_equal(t_reap(t_spawn(fork_and_return, NULL)), 0);
+	init(2, 0);
+	assert_int_equal(mproc_barrier_join(barrier), 0);
+	pid = t_spawn(fork_and_return, NULL);
+	assert_asleep(1);
+	assert_int_equal(mproc_barrier_leave(barrier), 0);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_barrier_is_broken(barrier), 0);
+}
+
 static void act_once(void *arg)
 {
 	uint64_t phase = 0;
@@ -773,6 +844,8 @@ int main(void)
 		TEST(party_that_dies_before_it_arrives_breaks_it),
 		TEST(party_that_dies_before_it_arrives_is_not_missed_where_it_shrinks),
 		TEST(party_that_joined_and_dies_is_noticed),
+		TEST(death_is_noticed_however_short_the_deadline),
+		TEST(child_that_returns_from_the_action_is_told),
 		TEST(who_leaves_lets_the_others_go),
 		TEST(threads_come_and_go_at_an_anonymous_barrier),
 		TEST(newcomer_takes_the_place_of_one_who_has_not_joined),

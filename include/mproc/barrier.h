@@ -97,13 +97,15 @@ MPROC_API void mproc_barrier_destroy(mproc_barrier *barrier);
  * same one. If that party dies in it the barrier is broken, whatever the flags.
  *
  * Who gives up waiting breaks the barrier for all. With MPROC_NOWAIT a call that is not
- * the last to arrive has no effect.
+ * the last to arrive has no effect, but notices who has died, as one that waits does;
+ * one that gives up looks for them once more before it breaks anything.
  *
  * Return: a number from 0 to parties - 1, another one for each party of this phase;
  * -EPIPE if the barrier is or was broken, or reset, while it waited; -ETIMEDOUT: it
  * waited too long and has broken the barrier, unless there was no place for it;
  * -EAGAIN; what @action returned, if this call ran it and it was negative; -EUSERS if
- * all places belong to others, who have joined; -EDEADLK inside @action itself; -EINVAL
+ * all places belong to others, who have joined; -EDEADLK inside @action itself; -EPERM
+ * in a child process that @action forked and that returned from it; -EINVAL
  * for a negative deadline or memory that holds no barrier, -EBADMSG if that is corrupt,
  * -ENOTCONN if it lies in no segment that is or can be attached, or -EUSERS if the
  * segment has no record left for this process or thread.

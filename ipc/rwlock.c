@@ -348,11 +348,21 @@ static bool reads(struct mproc__thread *rec, uint64_t what)
 	return false;
 }
 
-static bool lives_and_reads(struct mproc__thread *rec, uint64_t what)
+/*
+ * Does @rec, with that @own, read under @what? A process slot that nobody has is
+ * scribbled: mproc__dead() says so, and does not change the word.
+ */
+static bool reads_as(const struct mproc__range *range, struct mproc__thread *rec, uint64_t own,
+		     uint64_t what)
 {
-	uint64_t own = atomic_load_explicit(&rec->own, memory_order_acquire);
+	return mproc__own_state(own) == MPROC__THREAD_LIVE &&
+	       mproc__own_proc(own) < range->n_procs && reads(rec, what);
+}
 
-	return mproc__own_state(own) == MPROC__THREAD_LIVE && reads(rec, what);
+static bool lives_and_reads(const struct mproc__range *range, struct mproc__thread *rec,
+			    uint64_t what)
+{
+	return reads_as(range, rec, atomic_load_explicit(&rec->own, memory_order_acquire), what);
 }
 
 /* mproc__wait_turn() of a wait that may have to begin. */
@@ -376,12 +386,12 @@ static int wait_for_reader(struct entry *entry, struct mproc__thread *rec)
 		uint32_t key;
 		int turn;
 
-		if (mproc__own_state(own) != MPROC__THREAD_LIVE || !reads(rec, entry->what))
+		if (!reads_as(range, rec, own, entry->what))
 			return 0;
 		turn = turn_of(entry, atomic_load_explicit(&rec->cpu, memory_order_relaxed));
 		if (turn == MPROC__WAIT_POLL)
 			continue;
-		/* Giving up is no reason to take a dead one for a reader. */
+		/* Giving up is no reason to take a dead one for a reader. His word changes. */
 		if (mproc__dead(range, mproc__owner_word(index, mproc__owner_generation(own)))) {
 			entry->died = true;
 			continue;
@@ -389,7 +399,7 @@ static int wait_for_reader(struct entry *entry, struct mproc__thread *rec)
 		if (turn < 0)
 			return turn;
 		key = mproc__wait_announce(&entry->wait, &entry->rw->drain);
-		if (lives_and_reads(rec, entry->what))
+		if (lives_and_reads(range, rec, entry->what))
 			mproc__wait_sleep(&entry->wait, &entry->rw->drain, key);
 	}
 }
@@ -409,7 +419,7 @@ static bool anybody_reads(const struct entry *entry)
 	struct mproc__range *range = entry->me->range;
 
 	for (uint32_t i = 0; i < range->n_threads; i++)
-		if (lives_and_reads(&range->threads[i], entry->what))
+		if (lives_and_reads(range, &range->threads[i], entry->what))
 			return true;
 	return false;
 }

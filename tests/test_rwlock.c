@@ -659,6 +659,29 @@ static void threads_exclude_each_other(void **state)
 	assert_int_equal(shared->broken, 0);
 }
 
+static void record_of_an_impossible_process_reads_nothing(void **state)
+{
+	mproc_rwlock *locks[] = { &shared->rwlock, &shared->lenient };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		_Atomic(uint64_t) *own = NULL;
+		uint64_t was;
+
+		assert_int_equal(as(second, READ, locks[i]), 0);
+		for (uint32_t k = 0; k < range.range->n_threads; k++)
+			if (atomic_load(&range.range->threads[k].reads[0]))
+				own = &range.range->threads[k].own;
+		assert_non_null(own);
+		was = atomic_fetch_or(own, UINT64_C(0x3fff) << 4);
+		assert_int_equal(WRITE(locks[i], mproc_after_ms(2000)), 0);
+		assert_int_equal(mproc_rwlock_unlock(locks[i]), 0);
+		atomic_store(own, was);
+		assert_int_equal(WRITE(locks[i], MPROC_NOWAIT), -EAGAIN);
+		assert_int_equal(unlock_as(second, locks[i]), 0);
+	}
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -686,6 +709,7 @@ int main(void)
 		TEST(readers_that_fence_see_what_writers_left),
 		TEST(writer_without_membarrier_excludes_readers_all_the_same),
 		TEST(threads_exclude_each_other),
+		TEST(record_of_an_impossible_process_reads_nothing),
 	};
 
 	return cmocka_run_group_tests_name("rwlock", tests, NULL, NULL);

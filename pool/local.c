@@ -17,7 +17,8 @@
  * local is counted in it, and closing waits until there is none.
  *
  * Visiting holds the lock, so that no value goes away meanwhile. A function that is called
- * then must not come back here for the lock: it is told so.
+ * then must not come back here for the lock: it is told so. If it forks, the lock is held
+ * already, and in the child the visit goes on with what is left there.
  *
  * A thread's end is a destructor of thread-specific data. What makes new values while it
  * runs sets that again, and POSIX runs it again, four rounds in all. What is left then
@@ -90,8 +91,9 @@ struct frame {
 
 static _Thread_local struct thread *me;
 static _Thread_local struct frame *frames;
+static _Thread_local struct frame *initialising; /* init functions; not counted */
 static _Thread_local bool is_visiting;
-static _Thread_local mproc_local *initialising;
+static struct value *visit_next; /* under the lock, in which a visit is */
 
 /* Return: 0, or -EDEADLK with a text if this thread has the lock. */
 static int lock_all(const char *what, int *ret_was)
@@ -203,12 +205,20 @@ static void thread_end(void *arg)
 
 static void fork_prepare(void)
 {
-	pthread_mutex_lock(&lock);
+	if (!is_visiting)
+		pthread_mutex_lock(&lock);
 }
 
 static void fork_parent(void)
 {
-	pthread_mutex_unlock(&lock);
+	if (!is_visiting)
+		pthread_mutex_unlock(&lock);
+}
+
+/* Without values this thread is unknown, and those that have ended are no thread's. */
+static bool is_own(const struct value *v)
+{
+	return me && v->thread == me;
 }
 
 static void fork_child(void)
@@ -216,13 +226,15 @@ static void fork_child(void)
 	struct value *v, *next;
 
 	pthread_cond_init(&outside, NULL);
+	while (is_visiting && visit_next && !is_own(visit_next))
+		visit_next = visit_next->next;
 	for (uint32_t i = 0; i < n_places; i++) {
 		if (!places[i])
 			continue;
 		places[i]->n_inside = 0;
 		for (v = places[i]->first; v; v = next) {
 			next = v->next;
-			if (v->thread == me)
+			if (is_own(v))
 				continue;
 			v->thread = NULL;
 			value_unlink(v);
@@ -231,7 +243,7 @@ static void fork_child(void)
 	}
 	for (struct frame *f = frames; f; f = f->outer)
 		f->local->n_inside++;
-	pthread_mutex_unlock(&lock);
+	fork_parent();
 }
 
 static void init(void)
@@ -350,10 +362,34 @@ static int value_make(mproc_local *local, void *value, const char *what)
 	return 0;
 }
 
+static bool is_among(const struct frame *frame, const mproc_local *local)
+{
+	while (frame && frame->local != local)
+		frame = frame->outer;
+	return frame;
+}
+
+static void init_left(void *arg)
+{
+	initialising = ((struct frame *)arg)->outer;
+}
+
+/* The thread may end in there: what its destructors ask for must not find this frame. */
+static int run_init(mproc_local *local, void **ret)
+{
+	struct frame frame = { local, initialising };
+	int r;
+
+	initialising = &frame;
+	pthread_cleanup_push(init_left, &frame);
+	r = local->opts.init(ret, local->opts.arg);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
 /* The thread has no value: make one. */
 static int get_first(mproc_local *local, void **ret)
 {
-	mproc_local *outer = initialising;
 	void *value = NULL;
 	struct value *v;
 	int r = 0;
@@ -362,12 +398,10 @@ static int get_first(mproc_local *local, void **ret)
 		*ret = NULL;
 		return 0;
 	}
-	if (is_visiting || initialising == local)
+	if (is_visiting || is_among(initialising, local))
 		return mproc__fail(-EDEADLK, "local get: the value is asked for inside %s",
 				   is_visiting ? "mproc_local_each()" : "its init function");
-	initialising = local;
-	r = local->opts.init(&value, local->opts.arg);
-	initialising = outer;
+	r = run_init(local, &value);
 	if (r < 0)
 		return r;
 	v = find(local);
@@ -427,8 +461,10 @@ int mproc_local_each(mproc_local *local, int (*fn)(void *value, void *arg), void
 	if (r < 0)
 		return r;
 	is_visiting = true;
-	for (struct value *v = local->first; v && r == 0; v = v->next)
+	for (struct value *v = local->first; v && r == 0; v = visit_next) {
+		visit_next = v->next;
 		r = fn(atomic_load_explicit(&v->value, memory_order_acquire), arg);
+	}
 	is_visiting = false;
 	unlock_all(was);
 	return r;
@@ -440,9 +476,8 @@ mproc_local *mproc_local_close(mproc_local *local)
 
 	if (!local)
 		return NULL;
-	assert(!is_visiting && initialising != local);
-	for (struct frame *f = frames; f; f = f->outer)
-		assert(f->local != local);
+	assert(!is_visiting);
+	assert(!is_among(initialising, local) && !is_among(frames, local));
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
 	pthread_mutex_lock(&lock);
 	/* What a function of it has set is destroyed once that has returned: it may use it. */

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -176,6 +177,32 @@ static int ask_again(void **ret, void *arg)
 	return mproc_local_get(inner, ret);
 }
 
+static int ask_other(void **ret, void *arg)
+{
+	return mproc_local_get(*(mproc_local **)arg, ret);
+}
+
+/* The first time. */
+static int end_or_make(void **ret, void *arg)
+{
+	if (atomic_fetch_add(&n_begun, 1) == 0)
+		pthread_exit(NULL);
+	return make(ret, arg);
+}
+
+static void ask_for_inner(void *value, void *arg)
+{
+	atomic_store((_Atomic(int) *)arg, mproc_local_get(inner, &value));
+}
+
+static void *set_and_end_in_init(void *arg)
+{
+	void *value;
+
+	return mproc_local_set(arg, arg) != 0 || mproc_local_get(inner, &value) != 0 ? (void *)1
+										     : (void *)2;
+}
+
 static int set_itself(void **ret, void *arg)
 {
 	int r = make(ret, arg);
@@ -186,6 +213,7 @@ static int set_itself(void **ret, void *arg)
 static void init_may_fail_or_set_and_is_not_asked_for_itself(void **state)
 {
 	void *value = (void *)1;
+	mproc_local *other;
 
 	(void)state;
 	inner = with(MPROC_LOCAL_OPTS(.init = refuse, .arg = &value));
@@ -196,10 +224,38 @@ static void init_may_fail_or_set_and_is_not_asked_for_itself(void **state)
 	assert_int_equal(mproc_local_get(inner, &value), -EDEADLK);
 	assert_ptr_equal(value, (void *)1);
 	mproc_local_close(inner);
+	/* Nor if another one's asks for it. */
+	inner = with(MPROC_LOCAL_OPTS(.init = ask_other, .arg = &other));
+	other = with(MPROC_LOCAL_OPTS(.init = ask_again));
+	assert_int_equal(mproc_local_get(inner, &value), -EDEADLK);
+	assert_int_equal(mproc_local_get(other, &value), -EDEADLK);
+	assert_ptr_equal(value, (void *)1);
+	mproc_local_close(inner);
+	mproc_local_close(other);
 	inner = with(MPROC_LOCAL_OPTS(.init = set_itself, .destroy = drop));
 	assert_int_equal(mproc_local_get(inner, &value), 0);
 	assert_int_equal(n_made, 1);
 	assert_int_equal(n_destroyed, 0);
+	mproc_local_close(inner);
+	assert_int_equal(n_destroyed, 1);
+}
+
+/* Its destructors may ask for any value, even that one. */
+static void thread_may_end_in_an_init_function(void **state)
+{
+	_Atomic(int) got = 1;
+	mproc_local *local = with(MPROC_LOCAL_OPTS(.destroy = ask_for_inner, .arg = &got));
+	pthread_t thread;
+	void *r;
+
+	(void)state;
+	inner = with(MPROC_LOCAL_OPTS(.init = end_or_make, .destroy = drop));
+	assert_int_equal(pthread_create(&thread, NULL, set_and_end_in_init, local), 0);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	assert_null(r);
+	assert_int_equal(got, 0);
+	assert_int_equal(n_begun, 2);
+	mproc_local_close(local);
 	mproc_local_close(inner);
 	assert_int_equal(n_destroyed, 1);
 }
@@ -429,8 +485,12 @@ static void threads_end_while_others_visit(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, end_often, local), 0);
-	for (int i = 0; i < 500; i++)
+	for (int i = 0; i < 500; i++) {
+		n = 0;
 		assert_int_equal(mproc_local_each(local, sum, &n), 0);
+		/* Two numbers at most, and none is above the last one. */
+		assert_in_range(n, 0, 400 + 399);
+	}
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(pthread_join(threads[i], &r), 0);
 		assert_null(r);
@@ -596,6 +656,98 @@ static void child_has_the_value_of_the_thread_that_forked(void **state)
 	assert_int_equal(n_destroyed, 3);
 }
 
+/* Count the values; at the first one, fork. */
+struct fork_visit {
+	pid_t pid;
+	int n, sum;
+};
+
+static int fork_at_first(void *value, void *arg)
+{
+	struct fork_visit *visit = arg;
+
+	if (visit->n++ == 0) {
+		fflush(NULL);
+		visit->pid = fork();
+		if (visit->pid == 0)
+			alarm(60);
+	}
+	return sum(value, &visit->sum);
+}
+
+static void visit_may_fork(void **state)
+{
+	struct fork_visit visit = { 0 };
+	pthread_t threads[3];
+	int own, n = 0;
+
+	(void)state;
+	inherited = with(MPROC_LOCAL_OPTS(.init = make, .destroy = drop));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(pthread_create(&threads[i], NULL, get_and_hold, inherited), 0);
+		assert_true(
+			t_wait_until(have_begun, (void *)(intptr_t)(i + 1), mproc_after_ms(60000)));
+		/* The list is: third, second, own, first. */
+		of_parent = i == 0 ? get(inherited) : of_parent;
+	}
+	own = atomic_load((_Atomic(int) *)of_parent);
+	assert_int_equal(mproc_local_each(inherited, fork_at_first, &visit), 0);
+	if (visit.pid == 0) {
+		/* The one at which it forked, and its own. */
+		t_check(visit.n == 2 && visit.sum == 4 + own);
+		t_check(mproc_local_each(inherited, sum, &n) == 0 && n == own);
+		t_check(!mproc_local_close(inherited));
+		t_check(atomic_load(&n_destroyed) == 1);
+		_exit(0);
+	}
+	assert_int_equal(t_reap(visit.pid), 0);
+	assert_int_equal(visit.n, 4);
+	assert_int_equal(visit.sum, 1 + 2 + 3 + 4);
+	/* The lock is as it was. */
+	assert_int_equal(mproc_local_set(inherited, NULL), 0);
+	atomic_store(&go, 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(mproc_local_each(inherited, sum, &n), 0);
+	assert_int_equal(n, 0);
+	mproc_local_close(inherited);
+	assert_int_equal(n_destroyed, 4);
+}
+
+static void have_none(void *arg)
+{
+	int n = 0;
+
+	(void)arg;
+	t_check(mproc_local_each(inner, stop_at_once, &n) == 0 && n == 0);
+	t_check(!mproc_local_close(inner));
+	t_check(atomic_load(&n_destroyed) == 4);
+}
+
+static void *fork_without_values(void *arg)
+{
+	(void)arg;
+	return (void *)(intptr_t)t_reap(t_spawn(have_none, NULL));
+}
+
+static void value_that_no_thread_has_any_more_is_not_in_a_child(void **state)
+{
+	int rounds = 5;
+
+	(void)state;
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer takes the last round for itself\n");
+		return;
+	}
+	inner = with(MPROC_LOCAL_OPTS(.init = make, .destroy = make_another, .arg = &rounds));
+	run_thread(get_twice, inner);
+	assert_int_equal(n_destroyed, 4);
+	run_thread(fork_without_values, NULL);
+	rounds = 0;
+	mproc_local_close(inner);
+	assert_int_equal(n_destroyed, 5);
+}
+
 static void close_it(void *arg)
 {
 	t_check(!mproc_local_close(arg));
@@ -661,6 +813,7 @@ int main(void)
 		TEST(first_get_makes_the_value_and_the_threads_end_destroys_it),
 		TEST(replaced_value_is_destroyed),
 		TEST(init_may_fail_or_set_and_is_not_asked_for_itself),
+		TEST(thread_may_end_in_an_init_function),
 		TEST(place_of_a_closed_local_holds_no_old_value),
 		TEST(number_of_locals_is_limited),
 		TEST(value_made_last_is_destroyed_first),
@@ -673,6 +826,8 @@ int main(void)
 		TEST(closing_destroys_the_values_of_living_threads),
 		TEST(what_a_destructor_leaves_locked_is_inherited),
 		TEST(child_has_the_value_of_the_thread_that_forked),
+		TEST(visit_may_fork),
+		TEST(value_that_no_thread_has_any_more_is_not_in_a_child),
 		TEST(fork_at_any_moment_leaves_the_child_whole),
 	};
 

@@ -66,7 +66,8 @@ MPROC_API MPROC_MUST int mproc_local_create(mproc_local **ret, const struct mpro
  * and set this one.
  *
  * Return: 0, what the init function reports, -ENOMEM, -EDEADLK if it needs a value inside
- * mproc_local_each() or asks for it inside its init function.
+ * mproc_local_each(), or if the thread is inside the init function of this very value, perhaps
+ * by way of those of others.
  */
 MPROC_API MPROC_MUST int mproc_local_get(mproc_local *local, void **ret);
 
@@ -88,7 +89,10 @@ MPROC_API MPROC_MUST int mproc_local_set(mproc_local *local, void *value);
  * @arg:	handed to @fn
  *
  * No value is destroyed meanwhile, and no thread gets a first one; those threads wait. The
- * owner of a value may be using it: what @fn reads should be atomic.
+ * owner of a value may be using it: what @fn reads should be atomic. @fn must return: no
+ * pthread_exit(3), no longjmp(3), and not exit(3), which waits for other threads; _exit(2)
+ * is fine. It may fork: in the child, the visit goes on with the value of the thread that
+ * forked, if that is still to come.
  *
  * Return: 0, or what @fn returned if that was not 0; -EDEADLK inside another visit.
  */

@@ -261,8 +261,7 @@ int mproc__barrier_place_of(const struct mproc__barrier_call *call, uint64_t own
 	return -1;
 }
 
-/* The place of one who has not arrived and has not joined, dead or alive. */
-static int idle_place(const struct mproc__barrier_call *call, uint64_t state)
+int mproc__barrier_idle_place(const struct mproc__barrier_call *call, uint64_t state)
 {
 	for (uint32_t i = 0; i < call->n; i++) {
 		uint64_t ticket = get(&call->b->places[i].ticket);
@@ -295,7 +294,7 @@ static int find_place(struct mproc__barrier_call *call)
 	if (state & BROKEN)
 		return -EPIPE;
 	if (i < 0)
-		i = idle_place(call, state);
+		i = mproc__barrier_idle_place(call, state);
 	if (i >= 0)
 		return i;
 	/* All have arrived and go on soon, or somebody has still to see that he failed. */

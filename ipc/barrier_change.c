@@ -79,6 +79,15 @@ static int join(struct mproc__barrier_call *call)
 	state = get(&b->state);
 	if (state & BROKEN)
 		return -EPIPE;
+	/*
+	 * Its owner is no party: it is as good as vacant, and is made so first. Were the
+	 * ticket to say JOINED beside the old owner, his death would break the barrier.
+	 */
+	if (i < 0 && (call->flags & MPROC_BARRIER_ANONYMOUS)) {
+		i = mproc__barrier_idle_place(call, state);
+		if (i >= 0)
+			put(&b->places[i].owner, VACANT);
+	}
 	if (i < 0)
 		i = mproc__barrier_place_of(call, CLOSED);
 	if (i < 0)
@@ -121,26 +130,51 @@ int mproc_barrier_join(mproc_barrier *barrier)
 	return r;
 }
 
+/*
+ * With the lock. Who has arrived, and is here, is in its action: nobody else could tell
+ * that it has died in it if the place were not its own.
+ *
+ * Return: 0, -EPERM, -EDEADLK.
+ */
+static int leave(struct mproc__barrier_call *call)
+{
+	uint64_t state = get(&call->b->state), ticket;
+	int i = mproc__barrier_place_of(call, call->me->word);
+
+	if (i < 0)
+		return -EPERM;
+	ticket = get(&call->b->places[i].ticket);
+	if ((ticket & FAILED) || has_arrived(ticket, state))
+		return -EDEADLK;
+	if ((call->flags & MPROC_BARRIER_ANONYMOUS) && !(ticket & JOINED))
+		return -EPERM;
+	mproc__barrier_close_place(call, &call->b->places[i]);
+	return 0;
+}
+
 int mproc_barrier_leave(mproc_barrier *barrier)
 {
 	struct mproc__barrier_call call = { 0 };
-	int i, r;
+	int r;
 
 	r = mproc__barrier_enter(&call, barrier, "barrier leave");
 	if (r == 0)
 		r = mproc__barrier_take(&call);
 	if (r < 0)
 		return r;
-	i = mproc__barrier_place_of(&call, call.me->word);
-	if (i >= 0)
-		mproc__barrier_close_place(&call, &call.b->places[i]);
+	r = leave(&call);
 	mproc__barrier_give(&call);
-	if (i < 0)
-		return mproc__fail(-EPERM,
+	if (r == -EPERM)
+		return mproc__fail(r,
 				   "barrier leave: the calling thread is no party of the barrier "
 				   "at %p",
 				   (void *)barrier);
-	return 0;
+	if (r == -EDEADLK)
+		return mproc__fail(r,
+				   "barrier leave: the calling thread has arrived at %p already, "
+				   "and runs the action",
+				   (void *)barrier);
+	return r;
 }
 
 int mproc_barrier_abort(mproc_barrier *barrier)

@@ -163,4 +163,7 @@ bool mproc__barrier_bury(struct mproc__barrier_call *call);
 /* The first place that is @owner's, VACANT or CLOSED, or -1. */
 int mproc__barrier_place_of(const struct mproc__barrier_call *call, uint64_t owner);
 
+/* The place of one who has not arrived and has not joined, dead or alive, or -1. */
+int mproc__barrier_idle_place(const struct mproc__barrier_call *call, uint64_t state);
+
 #endif /* MPROC__BARRIER_INSIDE_H */

@@ -346,7 +346,7 @@ static bool same_for_all(int64_t victims, int64_t substitutes)
 		released++;
 	}
 	t_sweep_check(released == 0 || released == n);
-	t_sweep_check(!released || !with_action || room->acted);
+	t_sweep_check(!released || !with_action || room->acted == 1);
 	return n && released == n;
 }
 

@@ -708,6 +708,65 @@ static void threads_come_and_go_at_an_anonymous_barrier(void **state)
 	assert_int_equal(mproc_barrier_n_parties(barrier), 3);
 }
 
+static int leave_in_action(void *arg)
+{
+	*(int *)arg = mproc_barrier_leave(barrier);
+	return 0;
+}
+
+static int reset_and_leave_in_action(void *arg)
+{
+	int r = mproc_barrier_reset(barrier);
+
+	return r < 0 ? r : leave_in_action(arg);
+}
+
+/* Whose death in it would end the phase then? */
+static void nobody_leaves_in_an_action(void **state)
+{
+	int left = 0;
+
+	(void)state;
+	for (uint32_t flags = 0; flags <= MPROC_BARRIER_ANONYMOUS; flags++) {
+		init(1, flags);
+		assert_int_equal(mproc_barrier_wait(barrier, leave_in_action, &left, MPROC_NOWAIT),
+				 0);
+		assert_int_equal(left, -EDEADLK);
+		assert_int_equal(
+			mproc_barrier_wait(barrier, reset_and_leave_in_action, &left, MPROC_NOWAIT),
+			-EPIPE);
+		assert_int_equal(left, -EDEADLK);
+		assert_int_equal(mproc_barrier_n_parties(barrier), 1);
+		assert_int_equal(mproc_barrier_wait(barrier, NULL, NULL, MPROC_NOWAIT), 0);
+	}
+}
+
+static void who_has_gone_on_is_no_party_of_an_anonymous_barrier(void **state)
+{
+	pthread_t threads[2];
+
+	(void)state;
+	init(2, MPROC_BARRIER_ANONYMOUS);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, arrive_in_thread, NULL), 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(mproc_barrier_join(barrier), 0);
+	assert_int_equal(mproc_barrier_n_parties(barrier), 2);
+	/* One of them has arrived: the other's place, and no third one. */
+	assert_int_equal(pthread_create(&threads[0], NULL, arrive_in_thread, NULL), 0);
+	assert_waiting(1);
+	assert_int_equal(mproc_barrier_leave(barrier), 0);
+	assert_int_equal(pthread_join(threads[0], NULL), 0);
+
+	init(2, MPROC_BARRIER_ANONYMOUS);
+	assert_int_equal(pthread_create(&threads[0], NULL, arrive_in_thread, NULL), 0);
+	assert_true(wait_long() >= 0);
+	assert_int_equal(pthread_join(threads[0], NULL), 0);
+	assert_int_equal(mproc_barrier_leave(barrier), -EPERM);
+	assert_int_equal(mproc_barrier_n_parties(barrier), 2);
+}
+
 static void newcomer_takes_the_place_of_one_who_has_not_joined(void **state)
 {
 	pid_t pids[2];
@@ -848,6 +907,8 @@ int main(void)
 		TEST(child_that_returns_from_the_action_is_told),
 		TEST(who_leaves_lets_the_others_go),
 		TEST(threads_come_and_go_at_an_anonymous_barrier),
+		TEST(nobody_leaves_in_an_action),
+		TEST(who_has_gone_on_is_no_party_of_an_anonymous_barrier),
 		TEST(newcomer_takes_the_place_of_one_who_has_not_joined),
 		TEST(nobody_takes_the_place_of_one_who_has_joined),
 		TEST(release_is_never_missed),

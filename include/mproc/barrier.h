@@ -18,7 +18,8 @@
  * latest one quantum (5 ms, doubling to 100 ms) later; how many phases ago it arrived
  * makes no difference. Then the barrier is broken: all who wait and all who come are
  * told, until mproc_barrier_reset(). With MPROC_BARRIER_SHRINK it goes on with one
- * party less instead; what the dead one had arrived for still counts.
+ * party less instead; what the dead one had arrived for still counts. Once none is left
+ * nobody can arrive (-EUSERS) before somebody joins, or a reset.
  *
  * Unless a function says otherwise:
  *
@@ -118,8 +119,9 @@ MPROC_API MPROC_MUST int mproc_barrier_wait(mproc_barrier *barrier, int (*action
  * @barrier:	barrier
  *
  * From now on the calling thread's death is noticed, and nobody takes its place. A
- * vacant place is taken first; if there is none, but a party has left or been shrunk
- * away, there is one party more again.
+ * vacant place is taken first, and of an anonymous barrier one whose last owner did not
+ * join and does not wait; if there is none, but a party has left or been shrunk away,
+ * there is one party more again.
  *
  * Return: 0, -EUSERS if all places are taken, -EPIPE if the barrier is broken, -EINVAL,
  * -EBADMSG, -ENOTCONN.
@@ -132,8 +134,8 @@ MPROC_API MPROC_MUST int mproc_barrier_join(mproc_barrier *barrier);
  *
  * If all others have arrived they are released.
  *
- * Return: 0, -EPERM if the calling thread has no place, -EINVAL, -EBADMSG, -ENOTCONN,
- * -EUSERS.
+ * Return: 0, -EPERM if the calling thread is no party (of an anonymous barrier: has not
+ * joined), -EDEADLK inside an action, -EINVAL, -EBADMSG, -ENOTCONN, -EUSERS.
  */
 MPROC_API int mproc_barrier_leave(mproc_barrier *barrier);
 

@@ -57,10 +57,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <time.h>
 
 #include "ipc/clock.h"
 #include "ipc/error.h"
+#include "ipc/futex.h"
 #include "ipc/holds.h"
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
@@ -427,14 +427,17 @@ static bool anybody_reads(const struct entry *entry)
 /* From here on readers see the word, or we see them. */
 static void fence_readers(struct mproc__self *me)
 {
-	struct timespec grace = { .tv_nsec = GRACE_NS };
+	mproc__sleepers nobody = 0;
+	int64_t end;
 
 	mproc__fence_all(me);
 	if (me->fence != 1)
 		return;
 	/* A reader may have looked whether it must fence just before it was told to. */
-	while (nanosleep(&grace, &grace) < 0 && errno == EINTR)
-		;
+	end = mproc_now() + GRACE_NS;
+	/* Not nanosleep(2), where a thread that is cancelled would end with the lock. */
+	for (int64_t left = GRACE_NS; left > 0; left = end - mproc_now())
+		(void)mproc__futex_wait(&nobody, 0, left);
 	me->fence = 2;
 }
 
@@ -517,7 +520,9 @@ int mproc_rwlock_write_lock(mproc_rwlock *rwlock, int64_t deadline)
 	if (r == MPROC__LOCK_INHERITED) {
 		word = atomic_load_explicit(&rw->lock.word, memory_order_relaxed);
 		word = me->word | (is_news(word) ? MPROC__OWNER_INHERITED : 0);
-		atomic_store_explicit(&rw->lock.word, word, memory_order_relaxed);
+		atomic_store_explicit(&rw->lock.word, word, memory_order_release);
+		/* INSIDE is gone: readers that go first may come in. */
+		mproc__wake_all(me, &rw->readers);
 	}
 	r = write_enter(&entry);
 	if (entry.begun)

@@ -620,6 +620,12 @@ static void count_without_membarrier(void *arg)
 {
 	t_check(mproc__self(shared, "test"));
 	forbid_membarrier();
+	/* Locking is no cancellation point, least of all where it has to wait for readers' fences.
+	 */
+	t_check(pthread_cancel(pthread_self()) == 0);
+	t_check(WRITE(arg, MPROC_FOREVER) == 0);
+	t_check(mproc_rwlock_unlock(arg) == 0);
+	t_check(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL) == 0);
 	count_and_look(arg);
 }
 

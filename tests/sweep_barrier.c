@@ -46,6 +46,7 @@ static mproc_barrier *barrier;
 static unsigned n_parties, n_helpers;
 static bool victim_joins; /* before its operation */
 static bool with_action;
+static uint64_t gone; /* who had the place */
 
 static int act(void *arg)
 {
@@ -74,6 +75,12 @@ static int64_t wait_in_time(void)
 static int64_t wait_now(void)
 {
 	return wait_until(MPROC_NOWAIT);
+}
+
+/* Too late before it has begun. */
+static int64_t wait_late(void)
+{
+	return wait_until(1);
 }
 
 static int64_t join(void)
@@ -124,6 +131,12 @@ static void join_and_leave(void *arg)
 {
 	(void)arg;
 	t_sweep_check(join() == 0 && leave() == 0);
+}
+
+static void arrive_alone(void *arg)
+{
+	(void)arg;
+	t_sweep_check(wait_now() == 0);
 }
 
 static void arrive_and_die(void *arg)
@@ -219,6 +232,28 @@ static void one_died_waiting(void)
 	kill(pid, SIGKILL);
 	while (mproc__token_held(range.range, MPROC__BYTE_SLOT(1), 1) != 0)
 		;
+}
+
+static void one_is_gone_and_missed_by_nobody(void)
+{
+	one_is_missed_by_nobody();
+	while (mproc__token_held(range.range, MPROC__BYTE_SLOT(1), 1) != 0)
+		;
+}
+
+static uint64_t word_of_place(unsigned i)
+{
+	return ((_Atomic(uint64_t) *)room->start.places)[i];
+}
+
+static void one_has_gone_on(void)
+{
+	made_for(1, MPROC_BARRIER_ANONYMOUS);
+	t_sweep_helper(arrive_alone, NULL);
+	while (mproc__token_held(range.range, MPROC__BYTE_SLOT(1), 1) != 0)
+		;
+	gone = word_of_place(0);
+	t_sweep_check(gone);
 }
 
 static void it_is_broken(void)
@@ -405,6 +440,13 @@ static void was_joined(const struct t_sweep_seen *seen)
 	sound(INT64_MIN);
 }
 
+static void took_the_place(const struct t_sweep_seen *seen)
+{
+	/* Who has gone on has not joined: his death would count. */
+	t_sweep_check(!(word_of_place(1) & 4) || word_of_place(0) != gone);
+	was_joined(seen);
+}
+
 static void was_left(const struct t_sweep_seen *seen)
 {
 	t_sweep_check(!seen->returned || seen->result == 0);
@@ -455,6 +497,11 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("wait now", "nobody", nobody_there, wait_now, was_refused_now, RESET),
 	T_SWEEP("wait now", "one waits", one_waits, wait_now, was_released, JOIN),
 	T_SWEEP("join", "vacant", nobody_there, join, was_joined, JOIN),
+	T_SWEEP("wait now", "one died, shrinks", one_is_gone_and_missed_by_nobody, wait_now,
+		was_released, RESET),
+	T_SWEEP("wait late", "one died, shrinks", one_is_gone_and_missed_by_nobody, wait_late,
+		was_released, RESET),
+	T_SWEEP("join", "one has gone on", one_has_gone_on, join, took_the_place, JOIN),
 	T_SWEEP("join", "one has left", one_has_left, join, was_joined, JOIN),
 	T_SWEEP("leave", "one waits", joined_and_one_waits, leave, was_left, RESET),
 	T_SWEEP("leave", "two wait, action", joined_and_two_wait_for_an_action, leave, was_left,

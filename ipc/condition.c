@@ -27,11 +27,20 @@
  * and its notification passes on to the living waiter with the least ticket: "notified"
  * is set to that ticket. So that it passes on once, the record of the dead says first to
  * which ticket (MOVED): who finds it so, with "notified" there or further, knows that it
- * has happened; else, if that waiter is still queued, he does it; else he chooses again.
- * Those between, if any, are taken out before; they are dead. This is done by whoever has
- * the lock: notifiers, waiters at the end of a quantum, and the reaper, who does not free
- * such a record before. Only a record of a dead thread that is queued here is written by
- * others than its thread, and it cannot be another's before it has been taken out here.
+ * has happened; else, if that waiter is still queued, he does it; else it is again as if
+ * it had never moved. Those between, if any, are taken out before; they are dead. This is
+ * done by whoever has the lock: notifiers, waiters at the end of a quantum, and the
+ * reaper, who does not free such a record before. Only a record of a dead thread that is
+ * queued here is written by others than its thread, and it cannot be another's before it
+ * has been taken out here.
+ *
+ * At most one move is unfinished at any time, and "notified" as it says. Everybody who
+ * writes MOVED or "notified" (notifiers, look_around, queue_up, the reaper: all by
+ * pass_on, and notify after it) first finishes what he finds, without letting go of the
+ * lock, and makes one move after the other; a waiter that leaves writes neither. So
+ * "notified" cannot have come to a MOVED ticket by another way than that move, two moves
+ * never lead to the same ticket, and one that leads to a waiter who has died since is
+ * notified before the loop that passes on begins, and the loop finds it wherever it is.
  *
  * Kills. A notifier: before the store nothing has happened, after it the quantum wakes
  * whom it did not. A waiter: before queued_at is set it does not wait; until it is
@@ -211,11 +220,34 @@ static bool has_arrived(const struct keeper *k, uint64_t ticket)
 	return true;
 }
 
+/* Finish the move that a keeper was killed in, before anything else becomes notified. */
+static void finish_moves(const struct keeper *k)
+{
+	struct mproc__range *range = k->me->range;
+
+	for (uint32_t i = 0; i < range->n_threads; i++) {
+		struct mproc__thread *rec = &range->threads[i];
+		uint64_t ticket;
+
+		if (!is_queued(k, rec))
+			continue;
+		ticket = atomic_load_explicit(&rec->ticket, memory_order_relaxed);
+		if (!(ticket & MOVED) || !is_dead(k, rec))
+			continue;
+		if (has_arrived(k, ticket >> 1))
+			take_out(k, rec);
+		else
+			/* Notified, and not moved. */
+			atomic_store_explicit(&rec->ticket, 0, memory_order_relaxed);
+	}
+}
+
 /* Pass on the notifications of those who died before they left. */
 static void pass_on(const struct keeper *k)
 {
 	struct mproc__range *range = k->me->range;
 
+	finish_moves(k);
 	for (uint32_t i = 0; i < range->n_threads; i++) {
 		struct mproc__thread *rec = &range->threads[i], *next;
 		uint64_t ticket, to;
@@ -223,11 +255,9 @@ static void pass_on(const struct keeper *k)
 		if (!is_queued(k, rec))
 			continue;
 		ticket = atomic_load_explicit(&rec->ticket, memory_order_relaxed);
-		if ((!(ticket & MOVED) && ticket >> 1 > notified(k)) || !is_dead(k, rec))
+		if (ticket & MOVED || ticket >> 1 > notified(k) || !is_dead(k, rec))
 			continue;
-		next = NULL;
-		if (!(ticket & MOVED) || !has_arrived(k, ticket >> 1))
-			next = first_living_above(k, notified(k), &to);
+		next = first_living_above(k, notified(k), &to);
 		if (next) {
 			atomic_store_explicit(&rec->ticket, to << 1 | MOVED, memory_order_relaxed);
 			set_notified(k, to);

@@ -18,14 +18,17 @@
 
 #include <mproc/rmutex.h>
 
+#include "ipc/condition.h"
+#include "ipc/kind_layout.h"
+#include "ipc/lock.h"
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 #include "tests/support/child.h"
 #include "tests/support/range.h"
 #include "tests/support/sweep.h"
 
-#define PROCS   8
-#define THREADS 8
+#define PROCS   10
+#define THREADS 10
 #define MAX     4
 
 struct room {
@@ -34,6 +37,8 @@ struct room {
 	mproc_rmutex rmutex;
 	_Atomic(uint64_t) n_back, back[MAX]; /* waiters that came back, not by their deadline */
 	_Atomic(uint64_t) told;              /* notifiers that have done it */
+	_Atomic(uint64_t) coming;            /* under the mutex: another is about to wait */
+	_Atomic(uint64_t) left;              /* under the mutex: the victim's wait has ended */
 };
 
 static struct t_range range;
@@ -99,6 +104,7 @@ static int64_t wait_until(int64_t deadline)
 		enter();
 	r = mproc_condition_wait(&room->condition, mutex(), deadline);
 	t_sweep_check(r >= 0 || r == -ETIMEDOUT);
+	room->left = 1;
 	if (r > 0 && recursive)
 		t_sweep_check(mproc_rmutex_consistent(&room->rmutex) == 0);
 	else if (r > 0)
@@ -121,6 +127,22 @@ static int64_t wait_in_time(void)
 	return wait_until(mproc_after_ms(300));
 }
 
+static int64_t reap(void)
+{
+	return mproc__reap_all(range.range);
+}
+
+static struct mproc__thread *first_dead;
+
+/* What a reaper does for one who waited, here the first one that he meets. */
+static int64_t repair(void)
+{
+	uint64_t off = (uint64_t)((char *)&room->condition - range.base);
+
+	return mproc__kind_condition.repair(range.range, mproc__self(room, "test"), off,
+					    first_dead);
+}
+
 /* Helpers. */
 
 static void come_back(void *arg)
@@ -136,17 +158,51 @@ static void come_back(void *arg)
 	leave();
 }
 
+static void notify_and_say_so(void *arg)
+{
+	t_sweep_check(notify_n((uint32_t)(uintptr_t)arg) >= 0);
+	room->told++;
+}
+
 static void notify_after_a_while(void *arg)
 {
 	t_sweep_rest();
-	t_sweep_check(notify_n((uint32_t)(uintptr_t)arg) >= 0);
-	room->told++;
+	notify_and_say_so(arg);
+}
+
+/* It waits behind the victim, if that waits. */
+static void come_back_later(void *arg)
+{
+	t_sweep_rest();
+	enter();
+	room->coming = 1;
+	t_sweep_check(mproc_condition_wait(&room->condition, mutex(), MPROC_FOREVER) >= 0);
+	room->back[room->n_back] = (uint64_t)(uintptr_t)arg;
+	room->n_back++;
+	(void)!mproc_mutex_consistent(&room->mutex);
+	leave();
+}
+
+/* Who has the mutex after it was said that somebody is about to wait finds him waiting. */
+static void notify_when_another_waits(void *arg)
+{
+	t_sweep_rest();
+	while (!room->coming)
+		usleep(1000);
+	notify_and_say_so(arg);
 }
 
 static void wait_and_be_killed(void *arg)
 {
 	(void)arg;
 	(void)wait_for_ever();
+}
+
+static void be_killed(void *arg)
+{
+	(void)arg;
+	t_sweep_check(mproc__self(room, "test"));
+	pause();
 }
 
 /* Start states. */
@@ -242,6 +298,91 @@ static void both_to_be_notified(void)
 	one_waits();
 	t_sweep_helper(notify_after_a_while, (void *)2);
 	n_notifiers = 1;
+}
+
+/* Another comes to wait while the victim sleeps, and one is notified then. */
+static void one_to_be_notified_of_two(void)
+{
+	nobody_waits();
+	n_helpers = 1;
+	t_sweep_helper(come_back_later, (void *)1);
+	t_sweep_helper(notify_when_another_waits, (void *)1);
+	n_notifiers = 1;
+}
+
+static uint64_t what(void)
+{
+	return mproc__what(MPROC__KIND_CONDITION,
+			   (uint64_t)((char *)&room->condition - range.base));
+}
+
+/*
+ * @n are dead, whose records are returned in their order; then @living wait, with the
+ * tickets from @n + 1 on. The lock is taken: until made() nobody looks at the records.
+ */
+static void dead_and_living(struct mproc__thread **ret, unsigned n, unsigned living)
+{
+	pid_t pids[2], first;
+
+	nobody_waits();
+	first = t_sweep_helper(be_killed, NULL);
+	for (unsigned i = 0; i < n; i++)
+		pids[i] = t_sweep_helper(wait_and_be_killed, NULL);
+	while (n_helpers < living) {
+		n_helpers++;
+		t_sweep_helper(come_back, (void *)(uintptr_t)n_helpers);
+	}
+	for (unsigned i = 0; i < n; i++)
+		kill_helper(pids[i]);
+	/* Who attaches takes over the first dead one's slot, and repairs what it was doing. */
+	kill_helper(first);
+	t_sweep_check(mproc__lock_take((struct mproc__lock *)(void *)&room->condition,
+				       mproc__self(room, "test"), what(), MPROC_FOREVER) == 0);
+	for (uint32_t i = 0; i < range.range->n_threads; i++) {
+		struct mproc__thread *rec = &range.range->threads[i];
+
+		if (rec->queued_at == what() && rec->ticket >> 1 <= n)
+			*ret++ = rec;
+	}
+}
+
+/* The state is made: write up to which ticket there are notifications. */
+static void made(uint64_t notified)
+{
+	atomic_store((_Atomic(uint64_t) *)&room->condition.opaque[3], notified);
+	mproc__lock_release((struct mproc__lock *)(void *)&room->condition,
+			    mproc__self(room, "test"));
+}
+
+/*
+ * A keeper was killed when he had noted that the notification of a dead one moves to
+ * the next, and before he had moved it; then the next was killed, whose record comes
+ * first.
+ */
+static void move_to_one_killed_since(void)
+{
+	struct mproc__thread *dead[2];
+
+	dead_and_living(dead, 2, 2);
+	dead[0]->ticket = 2 << 1;
+	dead[1]->ticket = 2 << 1 | 1;
+	first_dead = dead[0];
+	made(1);
+}
+
+/*
+ * The same, and then another was killed that had been notified and comes first: two
+ * notifications are on their way.
+ */
+static void move_and_another_to_make(void)
+{
+	struct mproc__thread *dead[2];
+
+	dead_and_living(dead, 2, 3);
+	dead[0]->ticket = 2 << 1;
+	dead[1]->ticket = 3 << 1 | 1;
+	first_dead = dead[0];
+	made(2);
 }
 
 static void arrive(void)
@@ -344,11 +485,92 @@ static void passed_on(const struct t_sweep_seen *seen)
 	come_home(2, 2);
 }
 
-/* The victim waited, alone or behind one helper, and one or two notifications came. */
+static unsigned n_to_come;
+
+static bool so_many_are_back(void *arg)
+{
+	(void)arg;
+	return room->n_back >= n_to_come;
+}
+
+/* The notifications of the dead reach @n of the living, and no more. */
+static void reached(const struct t_sweep_seen *seen, unsigned n)
+{
+	/* Who recovers notifies all. */
+	if (seen->recovering) {
+		come_home(0, n_helpers);
+		return;
+	}
+	t_sweep_check(reap() >= 0);
+	n_to_come = n;
+	t_sweep_check(t_wait_until(so_many_are_back, NULL, mproc_after_ms(2000)));
+	come_home(n, n);
+}
+
+static void reached_one(const struct t_sweep_seen *seen)
+{
+	reached(seen, 1);
+}
+
+static void reached_two(const struct t_sweep_seen *seen)
+{
+	reached(seen, 2);
+}
+
+/* The victim waited alone, and one notification came. */
 static void waited(const struct t_sweep_seen *seen)
 {
 	t_sweep_check(!seen->returned || seen->result == 0);
-	come_home(0, n_helpers);
+	come_home(0, 0);
+}
+
+/* It waited behind the helper, and two came. */
+static void waited_behind(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(!seen->returned || seen->result == 0);
+	come_home(seen->recovering ? 0 : 1, 1);
+}
+
+/* Do some wait who have not been notified? */
+static bool any_waits(void)
+{
+	for (uint32_t i = 0; i < range.range->n_threads; i++) {
+		const struct mproc__thread *rec = &range.range->threads[i];
+
+		if (rec->queued_at == what() &&
+		    rec->ticket >> 1 > ((_Atomic(uint64_t) *)room->condition.opaque)[3])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * It waited before the helper, if it came so far, and one notification came: the
+ * victim's, until it left with the mutex held, which then is the news of its death.
+ */
+static void waited_before(const struct t_sweep_seen *seen)
+{
+	struct mproc_mutex_owner owner;
+
+	t_sweep_check(!seen->returned || seen->result == 0);
+	if (seen->recovering) {
+		come_home(0, 1);
+		return;
+	}
+	t_sweep_rouse();
+	t_sweep_check(t_wait_until(all_are_told, NULL, mproc_after_ms(4000)));
+	t_sweep_check(reap() >= 0);
+	t_sweep_check(!seen->returned || any_waits());
+	if (any_waits()) {
+		bool held = mproc_mutex_owner(&room->mutex, &owner) == 1 && !owner.is_alive;
+
+		t_sweep_check(held || room->left);
+		come_home(0, 0);
+		return;
+	}
+	t_sweep_check(!room->left);
+	t_sweep_check(t_wait_until(all_are_back, NULL, mproc_after_ms(4000)));
+	come_home(1, 1);
 }
 
 static void waited_in_vain(const struct t_sweep_seen *seen)
@@ -372,7 +594,14 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("notify all", "three wait", three_wait, notify_all, notified_three, NOTIFY),
 	T_SWEEP("wait", "notified", to_be_notified, wait_for_ever, waited, NOTIFY),
 	T_SWEEP("wait", "notified, rmutex", to_be_notified_deep, wait_for_ever, waited, NOTIFY),
-	T_SWEEP("wait", "notified, one before", both_to_be_notified, wait_for_ever, waited, NOTIFY),
+	T_SWEEP("wait", "notified, one before", both_to_be_notified, wait_for_ever, waited_behind,
+		NOTIFY),
+	T_SWEEP("wait", "notified, one behind", one_to_be_notified_of_two, wait_for_ever,
+		waited_before, NOTIFY),
+	T_SWEEP("repair", "move to a dead one", move_to_one_killed_since, repair, reached_one,
+		NOTIFY),
+	T_SWEEP("repair", "move, another to make", move_and_another_to_make, repair, reached_two,
+		NOTIFY),
 	T_SWEEP("wait in time", "nobody waits", nobody_waits, wait_in_time, waited_in_vain, ALONE),
 	T_SWEEP("wait in time", "one waits", one_waits, wait_in_time, waited_in_vain, ALONE),
 };

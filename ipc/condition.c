@@ -303,18 +303,43 @@ static bool anybody(const struct keeper *k)
 	return false;
 }
 
+/*
+ * Take out those who were killed in a wait for what lay here before.
+ *
+ * Return: 0, or -EBUSY and nothing changed: a living thread is queued here.
+ */
+static int forget_dead(struct mproc__range *range, uint64_t what)
+{
+	struct mproc__self nobody = { .range = range };
+	struct keeper k = { .me = &nobody, .what = what };
+
+	if (anybody(&k))
+		return -EBUSY;
+	for (uint32_t i = 0; i < range->n_threads; i++)
+		if (is_queued(&k, &range->threads[i]))
+			take_out(&k, &range->threads[i]);
+	return 0;
+}
+
 int mproc_condition_init(mproc_condition *condition, uint32_t flags)
 {
 	struct condition *c = condition_of(condition);
+	struct mproc__range *range;
 
 	if (flags)
 		return mproc__fail(-EINVAL, "condition init: unknown flags 0x%" PRIx32, flags);
 	if ((uintptr_t)condition % alignof(mproc_condition))
 		return mproc__fail(-EINVAL, "condition init: %p is not aligned to %zu bytes",
 				   (void *)condition, alignof(mproc_condition));
-	if (!mproc__range_find(condition))
+	range = mproc__range_find(condition);
+	if (!range)
 		return mproc__fail(-ENOTCONN,
 				   "condition init: address %p lies in no attached segment",
+				   (void *)condition);
+	if (forget_dead(range,
+			mproc__what(MPROC__KIND_CONDITION, (uintptr_t)condition - range->base)) < 0)
+		return mproc__fail(-EBUSY,
+				   "condition init: a living thread waits for a condition at %p",
 				   (void *)condition);
 	atomic_store_explicit(&c->lock.word, 0, memory_order_relaxed);
 	atomic_store_explicit(&c->lock.sleepers, 0, memory_order_relaxed);

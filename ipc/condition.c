@@ -376,19 +376,28 @@ static int mutex_of(const struct keeper *k, void *mutex, uint64_t *ret_what, uin
 	*ret_what =
 		mproc__what(tag == MPROC__RMUTEX_TAG ? MPROC__KIND_RMUTEX : MPROC__KIND_MUTEX, off);
 	*ret_word = atomic_load_explicit(&inner->word, memory_order_relaxed);
-	if (mproc__owned_by_me(me, *ret_word))
-		return 0;
-	return mproc__owned_refuse(inner, me, *ret_word, "condition wait", "mutex");
+	if (!mproc__owned_by_me(me, *ret_word))
+		return mproc__owned_refuse(inner, me, *ret_word, "condition wait", "mutex");
+	/* To wait is to unlock, which would lose it. */
+	if (tag != MPROC__RMUTEX_TAG && tag & MPROC__MUTEX_STRICT &&
+	    *ret_word & MPROC__OWNER_INHERITED)
+		return mproc__fail(-EINVAL,
+				   "condition wait: the mutex at %p is strict and inherited, and "
+				   "nobody has called mproc_mutex_consistent()",
+				   mutex);
+	return 0;
 }
 
-/* Draw a ticket and queue. Return: 0 and the ticket, or -EINVAL. */
+/* Draw a ticket and queue. Return: 0 and the ticket, or -EINVAL or -EBADMSG. */
 static int queue_up(const struct keeper *k, uint64_t mutex, uint64_t *ret_ticket)
 {
 	struct condition *c = k->c;
 	uint64_t theirs;
-	int r = 0;
+	int r;
 
-	lock(k);
+	r = lock(k);
+	if (r < 0)
+		return r;
 	pass_on(k);
 	theirs = atomic_load_explicit(&c->mutex, memory_order_relaxed);
 	if (theirs != mutex && theirs && anybody(k)) {

@@ -111,11 +111,18 @@ static int enter(mproc_condition *condition, const char *what, struct keeper *re
 	return 0;
 }
 
-static void lock(const struct keeper *k)
+/* Return: 0, or -EBADMSG: the lock's word is not what we left there. */
+static int lock(const struct keeper *k)
 {
+	int r = mproc__lock_take(&k->c->lock, k->me, k->what, MPROC_FOREVER);
+
+	if (r < 0)
+		return mproc__fail(-EBADMSG, "the lock of the condition at %p is corrupt",
+				   (void *)k->c);
 	/* An heir has nothing to repair but the word. */
-	if (mproc__lock_take(&k->c->lock, k->me, k->what, MPROC_FOREVER) == MPROC__LOCK_INHERITED)
+	if (r == MPROC__LOCK_INHERITED)
 		mproc__lock_repaired(&k->c->lock, k->me);
+	return 0;
 }
 
 static void unlock(const struct keeper *k)
@@ -419,14 +426,15 @@ static int queue_up(const struct keeper *k, uint64_t mutex, uint64_t *ret_ticket
 	return r;
 }
 
-/* Leave. Return: whether we were notified. */
-static bool leave(const struct keeper *k, uint64_t ticket)
+/* Leave. Return: 1: we were notified, 0: we were not, or -EBADMSG. */
+static int leave(const struct keeper *k, uint64_t ticket)
 {
-	bool ret;
+	int r = lock(k), ret = ticket <= notified(k);
 
-	lock(k);
-	ret = ticket <= notified(k);
+	/* Where there is no lock any more, no record may stay queued all the same. */
 	atomic_store_explicit(&k->me->rec->queued_at, 0, memory_order_release);
+	if (r < 0)
+		return r;
 	unlock(k);
 	return ret;
 }
@@ -494,8 +502,7 @@ int mproc_condition_wait(mproc_condition *condition, void *mutex, int64_t deadli
 {
 	uint64_t what, word, ticket = 0, act;
 	struct keeper k;
-	bool was_notified;
-	int r, depth, told;
+	int r, depth, told, was_notified;
 
 	r = enter(condition, "condition wait", &k);
 	if (r < 0)
@@ -520,8 +527,8 @@ int mproc_condition_wait(mproc_condition *condition, void *mutex, int64_t deadli
 	told = retake(mutex, what, depth);
 	was_notified = leave(&k, ticket);
 	mproc__act_end(k.me, act);
-	if (told < 0)
-		return told;
+	if (told < 0 || was_notified < 0)
+		return told < 0 ? told : was_notified;
 	/* Told before this wait, it is no reason for a wait in time to go on and on. */
 	if (told && (was_notified || !(word & MPROC__OWNER_INHERITED)))
 		return MPROC_MUTEX_INHERITED;
@@ -608,7 +615,11 @@ int mproc_condition_notify(mproc_condition *condition, uint32_t n)
 	if (!n || atomic_load_explicit(&k.c->ticket, memory_order_relaxed) == notified(&k))
 		return 0;
 	act = mproc__act_begin(k.me, k.what);
-	lock(&k);
+	r = lock(&k);
+	if (r < 0) {
+		mproc__act_end(k.me, act);
+		return r;
+	}
 	pass_on(&k);
 	if (owns_mutex(&k))
 		r = (int)notify(&k, n);

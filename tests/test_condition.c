@@ -23,6 +23,7 @@
 #include <mproc/rmutex.h>
 
 #include "ipc/kind_layout.h"
+#include "ipc/lock_layout.h"
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 #include "tests/support/child.h"
@@ -386,6 +387,106 @@ static void notification_after_the_deadline_is_not_lost(void **state)
 	assert_int_equal(t_reap(pid), 0);
 }
 
+/* The record of the only one that is queued, notified or not; NULL if there is none. */
+static struct mproc__thread *queued(void)
+{
+	uint64_t off = (uint64_t)((char *)&shared->condition - range.base);
+
+	for (uint32_t i = 0; i < range.range->n_threads; i++)
+		if (atomic_load(&range.range->threads[i].queued_at) ==
+		    mproc__what(MPROC__KIND_CONDITION, off))
+			return &range.range->threads[i];
+	return NULL;
+}
+
+static void new_condition_knows_nothing_of_the_dead_of_the_old(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	queue_up(&pid, 1);
+	/* Killed in the middle of a move, for all that its record says. */
+	stop(pid);
+	atomic_store(&queued()->ticket, 1 << 1 | 1);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	mproc_condition_destroy(&shared->condition);
+	assert_non_null(queued());
+	assert_int_equal(mproc_condition_init(&shared->condition, 0), 0);
+	assert_null(queued());
+	queue_up(&pid, 1);
+	assert_true(mproc__reap_all(range.range) >= 0);
+	assert_int_equal(n_queued(), 1);
+	assert_int_equal(notify(2), 1);
+	assert_int_equal(t_reap(pid), 0);
+	assert_null(t_range_fault(&range, 1, mproc_after_ms(5000)));
+}
+
+static void condition_is_not_made_where_the_living_wait(void **state)
+{
+	mproc_condition before;
+	pid_t pid;
+
+	(void)state;
+	queue_up(&pid, 1);
+	before = shared->condition;
+	assert_int_equal(mproc_condition_init(&shared->condition, 0), -EBUSY);
+	assert_non_null(strstr(mproc_error_text(), "living thread"));
+	assert_memory_equal(&before, &shared->condition, sizeof(before));
+	assert_int_equal(notify(1), 1);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_condition_init(&shared->condition, 0), 0);
+}
+
+static void wait_and_find_the_lock_corrupt(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == 0);
+	t_check(mproc_condition_wait(&shared->condition, &shared->mutex, mproc_after_ms(500)) ==
+		-EBADMSG);
+	t_check(mproc__self(shared, "test")->rec->queued_at == 0);
+	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
+}
+
+/* The word says that the caller has the lock already, and has not let it go. */
+static void corrupt_lock_is_told(void **state)
+{
+	struct mproc__lock *inner = (struct mproc__lock *)(void *)&shared->condition;
+	struct mproc__self *me = mproc__self(shared, "test");
+	mproc_condition before;
+	struct mproc__thread *rec;
+	pid_t pid;
+
+	(void)state;
+	queue_up(&pid, 1);
+	lock();
+	atomic_store(&inner->word, me->word);
+	before = shared->condition;
+	assert_int_equal(mproc_condition_notify(&shared->condition, 1), -EBADMSG);
+	assert_non_null(strstr(mproc_error_text(), "corrupt"));
+	assert_int_equal(mproc_condition_wait(&shared->condition, &shared->mutex, MPROC_NOWAIT),
+			 -EBADMSG);
+	assert_memory_equal(&before, &shared->condition, sizeof(before));
+	assert_int_equal(me->rec->queued_at, 0);
+	assert_int_equal(me->rec->acting[0], 0);
+	atomic_store(&inner->word, 0);
+	assert_int_equal(mproc_condition_notify(&shared->condition, 1), 1);
+	unlock();
+	assert_int_equal(t_reap(pid), 0);
+
+	/* Of one who has waited. */
+	pid = t_spawn(wait_and_find_the_lock_corrupt, NULL);
+	assert_true(t_wait_until(so_many_queued, (void *)1, mproc_after_ms(5000)));
+	lock();
+	rec = queued();
+	assert_non_null(rec);
+	atomic_store(&inner->word,
+		     mproc__owner_word((uint32_t)(rec - range.range->threads),
+				       mproc__owner_generation(atomic_load(&rec->own))));
+	unlock();
+	assert_int_equal(t_reap(pid), 0);
+}
+
 static void lock_and_die(void *arg)
 {
 	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) >= 0);
@@ -522,6 +623,30 @@ static void mutex_that_is_lost_meanwhile_is_told(void **state)
 	assert_int_equal(n_queued(), 0);
 }
 
+static void wait_does_not_lose_an_inherited_strict_mutex(void **state)
+{
+	mproc_condition before = shared->condition;
+
+	(void)state;
+	assert_int_equal(mproc_mutex_init(&shared->mutex, MPROC_MUTEX_STRICT), 0);
+	assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, mproc_after_ms(5000)),
+			 MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_condition_wait(&shared->condition, &shared->mutex, MPROC_NOWAIT),
+			 -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "mproc_mutex_consistent()"));
+	assert_int_equal(mproc_condition_wait_for(&shared->condition, &shared->mutex, is_seven,
+						  NULL, MPROC_NOWAIT),
+			 -EINVAL);
+	assert_memory_equal(&before, &shared->condition, sizeof(before));
+	assert_int_equal(mproc_mutex_consistent(&shared->mutex), 0);
+	assert_int_equal(mproc_condition_wait(&shared->condition, &shared->mutex, MPROC_NOWAIT),
+			 -EAGAIN);
+	unlock();
+	lock();
+	unlock();
+}
+
 #define ROUNDS 3000
 
 static uint64_t items, taken; /* under the mutex, and seen by ThreadSanitizer */
@@ -589,10 +714,14 @@ int main(void)
 		TEST(notification_of_the_killed_passes_on_to_the_next),
 		TEST(notification_of_the_last_one_killed_is_not_stored),
 		TEST(notification_after_the_deadline_is_not_lost),
+		TEST(new_condition_knows_nothing_of_the_dead_of_the_old),
+		TEST(condition_is_not_made_where_the_living_wait),
+		TEST(corrupt_lock_is_told),
 		TEST(waiter_is_told_of_an_inherited_mutex),
 		TEST(recursive_mutex_is_given_up_in_full_and_had_again_as_deep),
 		TEST(predicate_decides_when_a_wait_ends),
 		TEST(mutex_that_is_lost_meanwhile_is_told),
+		TEST(wait_does_not_lose_an_inherited_strict_mutex),
 		TEST(threads_as_participants_lose_no_notification),
 	};
 

@@ -27,8 +27,9 @@
  *			at the latest 0.25 s after the death. When it is killed after that,
  *			or anybody while he owns the mutex, the next one to own the mutex
  *			is told, and nobody else is woken: an heir should notify all, and
- *			who cannot count on an heir waits with a deadline. One notified by a process
- *that is killed before it has woken it returns at the latest 0.25 s later.
+ *			who cannot count on an heir waits with a deadline. One notified by
+ *			a process that is killed before it has woken it returns at the
+ *			latest 0.25 s later.
  *	Errors		a negative errno; the call then has had no effect
  */
 
@@ -47,8 +48,10 @@ typedef struct mproc_condition {
  * @condition:	8-byte aligned memory in an attached segment, not in use by anybody
  * @flags:	0; other bits are for versions to come
  *
+ * What is left there of those who were killed in a wait for an earlier one is forgotten.
+ *
  * Return: 0, -EINVAL for unknown flags or a misaligned address, -ENOTCONN if
- * @condition lies in no attached segment.
+ * @condition lies in no attached segment, -EBUSY if a living thread waits there.
  */
 MPROC_API MPROC_MUST int mproc_condition_init(mproc_condition *condition, uint32_t flags);
 
@@ -75,8 +78,11 @@ MPROC_API void mproc_condition_destroy(mproc_condition *condition);
  * during this wait: look at what the mutex protects. -EAGAIN or -ETIMEDOUT: not notified.
  * -EPERM if the calling thread does not own @mutex, -EINVAL for a negative deadline,
  * memory that holds no condition or no mutex, a mutex of another segment, or another one
- * than those use who wait, -ENOTCONN if it lies in no segment that is or can be
- * attached, -EUSERS if the segment has no record left for this process or thread.
+ * than those use who wait, or one with MPROC_MUTEX_STRICT that is inherited (to wait would
+ * lose it: call mproc_mutex_consistent() before), -ENOTCONN if it lies in no segment
+ * that is or can be attached, -EUSERS if the segment has no record left for this process
+ * or thread. -EBADMSG if the condition's lock is corrupt, before the wait or after it: the
+ * caller owns the mutex, and it is not known whether it was notified.
  *
  * When the mutex cannot be had again, the caller does not own it: -ENOTRECOVERABLE if it
  * was lost meanwhile (MPROC_MUTEX_STRICT), -EDEADLK if to wait for it would close a cycle
@@ -110,7 +116,7 @@ MPROC_API MPROC_MUST int mproc_condition_wait_for(mproc_condition *condition, vo
  *
  * Return: how many were notified, living ones, at most @n; 0 if nobody waits; -EPERM if
  * somebody does and the calling thread does not own the mutex he waits with, -EINVAL if
- * there is no condition, -ENOTCONN, -EUSERS.
+ * there is no condition, -EBADMSG if its lock is corrupt, -ENOTCONN, -EUSERS.
  */
 MPROC_API int mproc_condition_notify(mproc_condition *condition, uint32_t n);
 

@@ -1,402 +1,523 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A condition without a list, for Spin
+ * The waiting of ipc/condition.c, for Spin
  *
- * Here each notification is a mark in the waiter's own record. Where it is one number in
- * the condition, up to which all tickets are notified, and the notification of one who
- * dies on his way passes on, this says what waiting, waking, deadlines and the reuse of
- * records must do, and nothing about the number or the passing on.
+ * Waiters draw tickets and are queued by a word in their own records; one number says up
+ * to which ticket all are notified; the notification of one who dies before he has left
+ * passes on to the living one who has waited longest, by whoever has the lock: a notifier,
+ * the next waiter, a sleeper at the end of his quantum, the reaper. His record says first
+ * to which ticket (moved). What a search of all interleavings shows:
  *
- * There is no list of waiters. Under the mutex a waiter writes a ticket into its own
- * record, which queues it, lets the mutex go and sleeps on a word of its own; whoever
- * notifies scans the records under the mutex, marks those with the smallest tickets
- * that are not dead, each by one compare and swap of the ticket for a mark, and wakes
- * them. Every waiter takes the mutex again and only then looks whether it was marked,
- * whatever ended its sleep. What a search of all interleavings shows:
+ *	- a notification is neither lost nor doubled, at any instant: as many as were given
+ *	  have ended a wait, are on their way (on_way below), or were those of dead ones
+ *	  when nobody who lived waited. So notify(1) ends one wait, a deadline that passes
+ *	  meanwhile loses nothing, and what a death leaves passes on exactly once
+ *	- without kills and without the quantum nobody who is notified sleeps for ever
+ *	- with kills, when the quantum has passed, nobody who is notified and lives has not
+ *	  returned, and nobody who lives waits while a dead one has a notification
+ *	- a record is not written for a dead one after it was freed
  *
- *	- notify(n) marks n of the living who wait, oldest first, or all if there are fewer
- *	- a wait returns success if, and only if, it was marked: a deadline that passes
- *	  meanwhile loses nothing, and the dead take no notification with them that came
- *	  after their death
- *	- without the quantum nobody who is marked and lives sleeps for ever, unless the
- *	  notifier was killed
- *	- a record whose thread died and that has a new owner is never marked for the old
+ * The mutex and the lock are one step each way, a wake-up is one step: mutex.pml is about
+ * these, and about the barrier between a change and the look at who sleeps. A kill stops
+ * a process between any two stores. A quantum ends when nothing else moves (TICKS times)
+ * and with EARLY, once for each waiter, at any moment. Scans are one step: of what they
+ * read all but the deaths changes under the lock alone, and a death may come right after.
  *
- * The mutex is one step each way: mutex.pml is about that. The wake-up is the one of
- * mutex.pml on a word with one sleeper, store buffer and kills as there. With QUANTUM a
- * sleep may end at any moment.
+ * WAITING and NOTIFIED begin where all wait already (1: the first record first, 2: the
+ * last) and so many of them are notified.
  *
- * MODEL short safety 1000 -DWAITERS=2 -DNOTIFIERS=1 -DN=1
- * MODEL short safety 2000 -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DDEADLINE
- * MODEL short safety 10000 -DWAITERS=2 -DNOTIFIERS=2 -DN=1
- * MODEL short safety 10000 -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DDEADLINE -DQUANTUM -DKILLS=1
- * MODEL long safety 100000 -DWAITERS=3 -DNOTIFIERS=1 -DN=2 -DDEADLINE
- * MODEL long safety 100000 -DWAITERS=2 -DNOTIFIERS=2 -DN=1 -DQUANTUM -DKILLS=1
- * MODEL long safety 100000 -DWAITERS=3 -DNOTIFIERS=1 -DN=2 -DKILLS=1 -DQUANTUM
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DBUG_LOOK_FIRST
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DBUG_NO_BARRIER
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DBUG_QUEUED_LATE
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DBUG_YOUNGEST_FIRST
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DDEADLINE -DBUG_LOOKED_TOO_SOON
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DKILLS=1 -DQUANTUM -DBUG_MARKS_THE_DEAD
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DKILLS=1 -DQUANTUM -DBUG_MARK_BY_STORE
- * BROKEN safety -DWAITERS=2 -DNOTIFIERS=1 -DN=1 -DKILLS=1 -DWAKES_MAY_BE_KILLED
+ * MODEL short safety 2000 -DWAITERS=2
+ * MODEL short safety 300000 -DWAITERS=3 -DCALLS=2 -DDEADLINE
+ * MODEL short safety 200000 -DWAITERS=2 -DKILLS=1 -DTICKS=1 -DDEADLINE
+ * MODEL short safety 200000 -DWAITERS=3 -DKILLS=1 -DTICKS=1 -DWAITING=1
+ * MODEL long safety 1000000 -DWAITERS=3 -DKILLS=2 -DEARLY -DTICKS=1 -DWAITING=2 -DNOTIFIED=1 -DWAITERS_DIE
+ * BROKEN safety -DWAITERS=2 -DKILLS=1
+ * BROKEN safety -DWAITERS=2 -DBUG_WAKES_FIRST
+ * BROKEN safety -DWAITERS=2 -DBUG_ALWAYS_ALL
+ * BROKEN safety -DWAITERS=2 -DDEADLINE -DBUG_LATE_IS_LATE
+ * BROKEN safety -DWAITERS=2 -DKILLS=1 -DTICKS=1 -DBUG_FREES_FIRST
+ * BROKEN safety -DWAITERS=3 -DKILLS=2 -DEARLY -DTICKS=1 -DWAITING=2 -DNOTIFIED=1 -DWAITERS_DIE -DBUG_NOT_WRITTEN_DOWN
+ * BROKEN safety -DWAITERS=3 -DKILLS=2 -DEARLY -DTICKS=1 -DWAITING=2 -DNOTIFIED=1 -DWAITERS_DIE -DBUG_MOVED_IN_TURN -DBUG_ARRIVES_AT_THE_DEAD
  */
 
 #ifndef KILLS
 #define KILLS 0
 #endif
-#define PARTIES (WAITERS + NOTIFIERS) /* waiters come first */
-#define NOBODY  255
+#ifndef TICKS
+#define TICKS 0
+#endif
+#ifndef CALLS
+#define CALLS 1
+#endif
+#ifndef N
+#define N 1
+#endif
+#define NOTIFIER WAITERS /* waiters come first, each with the record of his number */
+#define REAPER   (WAITERS + 1)
+#define PARTIES  (WAITERS + 2)
+#define NOBODY   255
 
-/* Of a record: 0, a ticket, or MARKED. */
-#define MARKED  100
-#define FOREIGN 99 /* the ticket of the record's next owner, who waits for something else */
-#define QUEUED(s) ((s) != 0 && (s) != MARKED && (s) != FOREIGN)
+byte mutex = NOBODY, lock = NOBODY;
+byte last_ticket, notified;
 
-byte owner = NOBODY;
-byte next_ticket = 1;
-byte state[WAITERS];
-byte buf[PARTIES] = NOBODY; /* a notifier's mark that nobody sees yet */
+/* The records. */
+bool queued[WAITERS], moved[WAITERS], asleep[WAITERS];
+byte ticket[WAITERS];
+bool freed[WAITERS];
 
-bool asleep[WAITERS], fresh[WAITERS], queued[WAITERS];
-bool killed[PARTIES], gone[PARTIES];
-bool finish;
+bool killed[PARTIES], tick[WAITERS];
 
 /* What is claimed, no part of the algorithm. */
-bool waits[WAITERS], marked[WAITERS];
-byte place[WAITERS], n_places;
-bool waker_killed;
+byte given, ended, left_over;
 
-#define DRAIN(p) \
-	if \
-	:: buf[p] != NOBODY -> state[buf[p]] = MARKED; buf[p] = NOBODY \
-	:: else \
-	fi
+#define WAITS(j) (queued[j] && !moved[j] && ticket[j] > notified)
 
-inline lock()
-{
-	atomic { owner == NOBODY || gone[owner] -> owner = i }
-}
+/* Does the notification of @j's record count? One that moves has arrived or has not. */
+#define ON_WAY(j) (queued[j] && (moved[j] != (ticket[j] <= notified)))
 
-inline unlock()
-{
-	atomic {
-		assert(owner == i);
-		DRAIN(i);
-		owner = NOBODY
-	}
-}
-
-inline queue()
-{
-	atomic { state[i] = next_ticket; next_ticket++ }
-}
-
-inline begin_wait()
-{
-	atomic { waits[i] = true; n_places++; place[i] = n_places }
-}
-
-proctype Waiter(byte i)
-{
-	bool success;
-	byte p;
-
-	{
-		lock();
-		begin_wait();
-#ifdef BUG_QUEUED_LATE
-		unlock();
-		queue();
+#if WAITERS == 2
+#define ALL_ON_WAY ON_WAY(0) + ON_WAY(1)
+#elif WAITERS == 3
+#define ALL_ON_WAY ON_WAY(0) + ON_WAY(1) + ON_WAY(2)
 #else
-		queue();
-		unlock();
+#define ALL_ON_WAY ON_WAY(0) + ON_WAY(1) + ON_WAY(2) + ON_WAY(3)
 #endif
-again:
+
+/* Who finds the owner dead inherits, and has nothing to repair. */
+#define FREE(what) (what == NOBODY || killed[what])
+#define TAKE_BOTH atomic { FREE(mutex) && FREE(lock) -> mutex = i; lock = i }
+#define RELEASE_BOTH atomic { mutex = NOBODY; lock = NOBODY }
+#define TAKE_LOCK atomic { FREE(lock) -> lock = i }
+#define RELEASE_LOCK lock = NOBODY
+
+
+/* The living one who waits with the least ticket above @after, or NOBODY. The dead go out. */
+inline first_living_above(after)
+{
+	best = NOBODY;
+	x = 0;
+	do
+	:: x < WAITERS ->
 		if
-		:: state[i] == MARKED
-		:: else ->
+		:: queued[x] && !moved[x] && ticket[x] > after && !killed[x] &&
+			(best == NOBODY || ticket[x] < ticket[best]) -> best = x
+		:: else
+		fi;
+		x++
+	:: else -> break
+	od;
+	x = 0;
+	do
+	:: x < WAITERS ->
+		if
+		:: queued[x] && !moved[x] && ticket[x] > after && killed[x] &&
+			(best == NOBODY || ticket[x] < ticket[best]) -> queued[x] = false
+		:: else
+		fi;
+		x++
+	:: else -> break
+	od;
+	x = 0
+}
+
+#define NOTHING 0
+#define ARRIVED 1
+#define DELIVER 2
+#define CHOOSE  3
+
+/* What is to be done with the record of @j, and who is next. */
+inline look_at()
+{
+	d_step {
+		todo = NOTHING;
+		best = NOBODY;
+		if
+#ifdef BUG_MOVED_IN_TURN
+		:: queued[j] && killed[j] && (moved[j] || ticket[j] <= notified) ->
+#else
+		:: queued[j] && killed[j] && moved[j] == !others &&
+			(moved[j] || ticket[j] <= notified) ->
+#endif
+			todo = CHOOSE;
 			if
-			:: finish -> goto out /* the search is over, not the wait */
-			:: else
-			fi;
-			atomic { asleep[i] = true; fresh[i] = true }
-#ifndef BUG_NO_BARRIER
-			atomic {
-				p = WAITERS;
+			:: moved[j] && ticket[j] <= notified -> todo = ARRIVED
+			:: moved[j] && ticket[j] > notified ->
+				x = 0;
 				do
-				:: p < PARTIES -> DRAIN(p); p++
+				:: x < WAITERS ->
+					if
+					:: queued[x] && !moved[x] &&
+#ifndef BUG_ARRIVES_AT_THE_DEAD
+						!killed[x] &&
+#endif
+						ticket[x] == ticket[j] -> todo = DELIVER; best = x
+					:: else
+					fi;
+					x++
 				:: else -> break
 				od;
-				p = 0
-			}
-#endif
-			if
-			:: state[i] == MARKED
-			:: else ->
-				atomic { queued[i] = fresh[i]; fresh[i] = false }
-				if
-				:: atomic { !queued[i] -> skip }
-				:: atomic { queued[i] && finish -> queued[i] = false }
-#ifdef QUANTUM
-				:: atomic { queued[i] -> queued[i] = false }
-#endif
-#ifdef DEADLINE
-				:: atomic { queued[i] -> queued[i] = false }
-					goto late
-#endif
-				fi;
-				goto again
-			fi
-		fi;
-late:
-#ifdef BUG_LOOKED_TOO_SOON
-		success = state[i] == MARKED;
-		lock();
-#else
-		lock();
-		success = state[i] == MARKED;
-#endif
-		atomic {
-			assert(success == marked[i]);
-			state[i] = 0;
-			waits[i] = false
-		}
-		unlock();
-out:		skip
-	} unless {
-		killed[i]
-	}
-}
-
-/* The oldest who waits and lives, or NOBODY. Looked for record by record. */
-inline find()
-{
-	atomic {
-		was_gone = gone[0] | (gone[1] << 1);
-#if WAITERS > 2
-		was_gone = was_gone | (gone[2] << 2)
-#endif
-	}
-	best = NOBODY;
-	age = 0;
-	j = 0;
-	do
-	:: j < WAITERS ->
-		seen = state[j];
-		if
-#ifdef BUG_MARKS_THE_DEAD
-		:: QUEUED(seen) &&
-#else
-		:: QUEUED(seen) && !gone[j] &&
-#endif
-#ifdef BUG_YOUNGEST_FIRST
-			(best == NOBODY || seen > age) ->
-#else
-			(best == NOBODY || seen < age) ->
-#endif
-			best = j;
-			age = seen
-		:: else
-		fi;
-		j++
-	:: else -> break
-	od;
-	j = 0;
-	seen = 0
-}
-
-/* Nobody older who lives is passed over. */
-inline check_order()
-{
-	j = 0;
-	do
-	:: j < WAITERS ->
-		assert(!waits[j] || marked[j] || killed[j] || place[j] >= place[best]);
-		j++
-	:: else -> break
-	od;
-	j = 0
-}
-
-inline check_nobody_left()
-{
-	j = 0;
-	do
-	:: j < WAITERS -> assert(!waits[j] || marked[j] || killed[j]); j++
-	:: else -> break
-	od;
-	j = 0
-}
-
-inline wake()
-{
-	atomic {
-		if
-		:: asleep[best] -> DRAIN(i); fresh[best] = false; ok = true
-		:: else -> ok = false
-		fi
-	}
-	if
-	:: ok -> atomic { queued[best] = false; asleep[best] = false; ok = false }
-	:: else
-	fi
-}
-
-inline mark()
-{
-	/* A buffered store stands for the worst: a mark that is not even a locked instruction. */
-	atomic {
-#ifdef BUG_MARK_BY_STORE
-		ok = true;
-#else
-		ok = state[best] == age;
-#endif
-		if
-		:: ok ->
-			assert(state[best] != FOREIGN);
-			assert(!((was_gone >> best) & 1));
-			check_order();
-			buf[i] = best;
-			marked[best] = true
-		:: else
-		fi
-	}
-}
-
-proctype Notifier(byte i)
-{
-	byte n, j, best, seen, age, was_gone;
-	bool ok;
-
-	{
-		lock();
-		do
-		:: n < N ->
-			find();
-			if
-			:: best == NOBODY -> atomic { check_nobody_left() } break
+				x = 0
 			:: else
 			fi;
-#ifdef BUG_LOOK_FIRST
-			ok = asleep[best];
 			if
-			:: ok -> mark(); wake()
-			:: else -> mark(); ok = false
-			fi;
-			n++
-#else
-			mark();
-			if
-			:: ok -> n++; wake()
-			:: else /* he has died meanwhile */
+			:: todo == CHOOSE -> first_living_above(notified)
+			:: else
 			fi
-#endif
-			;
-			atomic { DRAIN(i) } /* the buffer has one place: the next mark pushes this one out */
-			best = NOBODY;
-			age = 0;
-			was_gone = 0
-		:: else -> break
-		od;
-		unlock()
-	} unless {
-		killed[i]
+		:: else
+		fi;
+		if
+		:: best != NOBODY -> to = ticket[best]
+		:: else -> to = 0
+		fi
 	}
 }
 
-proctype Machine()
+inline take_out(r)
 {
-	byte i;
+	queued[r] = false
+}
 
-end:	do
-	:: atomic { buf[WAITERS] != NOBODY -> DRAIN(WAITERS) }
-#if NOTIFIERS > 1
-	:: atomic { buf[WAITERS + 1] != NOBODY -> DRAIN(WAITERS + 1) }
+/* A notification passes from @j to @best. */
+inline move()
+{
+#ifndef BUG_NOT_WRITTEN_DOWN
+	atomic {
+		if
+		:: todo == CHOOSE -> assert(!freed[j]); ticket[j] = to; moved[j] = true
+		:: else
+		fi
+	}
 #endif
-#if KILLS > 0
-	:: atomic { killed[0] && !gone[0] -> gone[0] = true; queued[0] = false }
-	:: atomic { killed[1] && !gone[1] -> gone[1] = true; queued[1] = false }
-	/* Reaped, and the record is another's, who waits for something else. */
-	:: atomic { gone[0] && state[0] != 0 && state[0] != FOREIGN -> state[0] = FOREIGN }
-	:: atomic { gone[1] && state[1] != 0 && state[1] != FOREIGN -> state[1] = FOREIGN }
-#if WAITERS > 2
-	:: atomic { killed[2] && !gone[2] -> gone[2] = true; queued[2] = false }
-	:: atomic { gone[2] && state[2] != 0 && state[2] != FOREIGN -> state[2] = FOREIGN }
+#ifdef BUG_WAKES_FIRST
+	asleep[best] = false;
+	notified = to;
+	take_out(j)
+#else
+	notified = to;
+	take_out(j);
+	asleep[best] = false
 #endif
-	:: atomic { killed[WAITERS] && !gone[WAITERS] && buf[WAITERS] == NOBODY ->
-		gone[WAITERS] = true }
-#if NOTIFIERS > 1
-	:: atomic { killed[WAITERS + 1] && !gone[WAITERS + 1] && buf[WAITERS + 1] == NOBODY ->
-		gone[WAITERS + 1] = true }
-#endif
+}
+
+inline pass_on()
+{
+	do
+	:: atomic { j < WAITERS ->
+		look_at() }
+		if
+		:: todo == NOTHING
+		:: todo == ARRIVED -> take_out(j)
+		:: todo >= DELIVER && best != NOBODY -> move()
+		:: todo == CHOOSE && best == NOBODY ->
+			atomic { queued[j] = false; left_over++ }
+		fi;
+		atomic { todo = NOTHING; best = NOBODY; to = 0; j++ }
+#ifdef BUG_MOVED_IN_TURN
+	:: atomic { j == WAITERS -> j = 0; break }
+#else
+	:: atomic { j == WAITERS && !others -> others = true; j = 0 }
+	:: atomic { j == WAITERS && others -> others = false; j = 0; break }
 #endif
 	od
 }
 
+proctype Waiter(byte i)
+{
+	byte j, x, best = NOBODY, todo, to;
+	bool others, early, late, success;
+
+	{
+#ifndef WAITING
+		TAKE_BOTH;
+		pass_on();
+		last_ticket++;
+		ticket[i] = last_ticket;
+		queued[i] = true;
+		RELEASE_BOTH;
+#endif
+		do
+		:: ticket[i] <= notified -> break
+		:: else ->
+			asleep[i] = true;
+			if
+			:: ticket[i] <= notified -> break
+			:: else
+			fi;
+end_asleep:		if
+			:: atomic { !asleep[i] -> skip }
+#if TICKS > 0
+			:: atomic { asleep[i] && tick[i] -> tick[i] = false }
+				TAKE_LOCK;
+				pass_on();
+				RELEASE_LOCK
+#endif
+#ifdef EARLY
+			:: atomic { asleep[i] && !early -> early = true }
+				TAKE_LOCK;
+				pass_on();
+				RELEASE_LOCK
+#endif
+#ifdef DEADLINE
+			:: atomic { asleep[i] -> late = true; break }
+#endif
+			fi
+		od;
+		atomic {
+			FREE(mutex) && FREE(lock);
+			success = ticket[i] <= notified;
+#ifdef BUG_LATE_IS_LATE
+			success = success && !late;
+#endif
+			queued[i] = false;
+			ended = ended + success
+		}
+	} unless {
+		killed[i]
+	}
+}
+
+inline count_waiting()
+{
+	d_step {
+		waiting = 0;
+		j = 0;
+		do
+		:: j < WAITERS ->
+			if
+			:: WAITS(j) && killed[j] -> queued[j] = false
+			:: WAITS(j) && !killed[j] -> waiting++
+			:: else
+			fi;
+			j++
+		:: else -> break
+		od;
+		j = 0
+	}
+}
+
+/* Of which ticket is the last one to notify? */
+inline choose_last()
+{
+	d_step {
+		last = notified;
+		count = 0;
+		if
+		:: N >= waiting -> last = last_ticket; count = waiting
+		:: else ->
+			do
+			:: count < N ->
+				first_living_above(last);
+				if
+				:: best == NOBODY -> break
+				:: else -> last = ticket[best]; count++
+				fi
+			:: else -> break
+			od
+		fi;
+#ifdef BUG_ALWAYS_ALL
+		last = last_ticket;
+#endif
+		before = notified;
+		best = NOBODY;
+		waiting = 0
+	}
+}
+
+inline wake_those()
+{
+	do
+	:: j < WAITERS ->
+		if
+		:: queued[j] && ticket[j] > before && ticket[j] <= last -> asleep[j] = false
+		:: else
+		fi;
+		j++
+	:: else -> atomic { j = 0; break }
+	od
+}
+
+proctype Notifier(byte i)
+{
+	byte j, x, best = NOBODY, todo, to, calls, waiting, count, last, before;
+	bool others;
+
+	{
+		do
+		:: calls < CALLS ->
+			TAKE_BOTH;
+			pass_on();
+			count_waiting();
+			choose_last();
+#ifdef BUG_WAKES_FIRST
+			wake_those();
+#endif
+			/* One store; the rest is for the claim. */
+			atomic {
+				notified = last;
+				given = given + count
+			}
+#ifndef BUG_WAKES_FIRST
+			wake_those();
+#endif
+			RELEASE_BOTH;
+			atomic { calls++; last = 0; count = 0; before = 0 }
+		:: else -> break
+		od
+	} unless {
+		killed[i]
+	}
+}
+
 #if KILLS > 0
+#define REAPABLE(n) killed[n] && !freed[n]
+
+proctype Reaper(byte i)
+{
+	byte j, x, best = NOBODY, todo, to, r;
+	bool others;
+
+	{
+end_idle:	do
+		:: atomic {
+				if
+				:: REAPABLE(0) -> r = 0
+				:: REAPABLE(1) -> r = 1
+#if WAITERS > 2
+				:: REAPABLE(2) -> r = 2
+#endif
+#if WAITERS > 3
+				:: REAPABLE(3) -> r = 3
+#endif
+				fi
+			}
+#ifndef BUG_FREES_FIRST
+			if
+			:: queued[r] ->
+				TAKE_LOCK;
+				pass_on();
+				take_out(r);
+				RELEASE_LOCK
+			:: else
+			fi;
+#endif
+			atomic { queued[r] = false; freed[r] = true; r = 0 }
+		od
+	} unless {
+		killed[i]
+	}
+}
+
 proctype Killer()
 {
 	byte n = KILLS;
 
 	do
 	:: n > 0 ->
-		n--;
-		if
-		:: killed[0] = true
-		:: killed[1] = true
+		atomic {
+			n--;
+			if
+			:: killed[0] = true
+			:: killed[1] = true
 #if WAITERS > 2
-		:: killed[2] = true
+			:: killed[2] = true
 #endif
-		:: atomic { killed[WAITERS] = true; waker_killed = true }
-#if NOTIFIERS > 1
-		:: atomic { killed[WAITERS + 1] = true; waker_killed = true }
+#if WAITERS > 3
+			:: killed[3] = true
 #endif
-		fi
+#ifndef WAITERS_DIE
+			:: killed[NOTIFIER] = true
+			:: killed[REAPER] = true
+#endif
+			fi
+		}
 	:: break
 	od
 }
 #endif
 
-/* When nothing moves any more: who was marked and lives has returned. */
+/* No notification is lost or doubled. */
+proctype Law()
+{
+end_holds:
+	atomic {
+		given != ended + left_over + ALL_ON_WAY -> assert(false)
+	}
+}
+
+/* When nothing moves any more the quantum of those who sleep ends; then all is done. */
 proctype Monitor()
 {
-	byte j;
+	byte n, j, living;
 
-	timeout;
+	do
+	:: atomic { timeout && n < TICKS ->
+			n++;
+			j = 0;
+			do
+			:: j < WAITERS -> tick[j] = queued[j] && asleep[j] && !killed[j]; j++
+			:: else -> break
+			od;
+			j = 0
+		}
+	:: atomic { timeout && n == TICKS -> break }
+	od;
 	atomic {
+		j = 0;
+		do
+		:: j < WAITERS -> living = living + (WAITS(j) && !killed[j]); j++
+		:: else -> break
+		od;
+		j = 0;
 		do
 		:: j < WAITERS ->
-#ifdef WAKES_MAY_BE_KILLED
-			assert(!waits[j] || !marked[j] || killed[j]);
-#else
-			assert(!waits[j] || !marked[j] || killed[j] || waker_killed);
-#endif
+			assert(!ON_WAY(j) || (killed[j] && !living));
 			j++
 		:: else -> break
 		od;
-		finish = true
+		j = 0
 	}
 }
+
+#define WAITS_ALREADY(n, at) ticket[n] = at; queued[n] = true
 
 init
 {
 	atomic {
+#ifdef WAITING
+#if WAITING == 1 /* the first first */
+		WAITS_ALREADY(0, 1);
+		WAITS_ALREADY(1, 2);
+		WAITS_ALREADY(2, 3);
+#if WAITERS > 3
+		WAITS_ALREADY(3, 4);
+#endif
+#else /* the last first */
+		WAITS_ALREADY(0, 3);
+		WAITS_ALREADY(1, 2);
+		WAITS_ALREADY(2, 1);
+#endif
+		last_ticket = WAITERS;
+#endif
+#ifdef NOTIFIED
+		notified = NOTIFIED;
+		given = NOTIFIED;
+#else
+		run Notifier(NOTIFIER);
+#endif
 		run Waiter(0);
 		run Waiter(1);
 #if WAITERS > 2
 		run Waiter(2);
 #endif
-		run Notifier(WAITERS);
-#if NOTIFIERS > 1
-		run Notifier(WAITERS + 1);
+#if WAITERS > 3
+		run Waiter(3);
 #endif
-		run Machine();
-		run Monitor();
 #if KILLS > 0
-		run Killer()
+		run Reaper(REAPER);
+		run Killer();
 #endif
+		run Law();
+		run Monitor()
 	}
 }

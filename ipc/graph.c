@@ -280,6 +280,25 @@ void mproc__graph_describe(struct mproc__range *range, uint64_t what, char *buf,
 		catalogue->describe(range, what, buf, cap);
 }
 
+/*
+ * Let the thread that waits by @edge look for itself. Where waiters queue, each sleeps on
+ * a word of its own, and the bit in the lock's must stay: they set it once in a wait.
+ */
+static void rouse(const struct mproc__edge *edge)
+{
+	struct mproc__lock *lock = lock_at(edge->range, edge->what);
+	uint32_t tag;
+
+	if (!lock || edge->waiter >= edge->range->n_threads)
+		return;
+	tag = atomic_load_explicit(&lock->tag, memory_order_relaxed);
+	if (mproc__what_kind(edge->what) == MPROC__KIND_MUTEX && mproc__mutex_is(tag) &&
+	    (tag & MPROC__MUTEX_FAIR))
+		mproc__wake_slow(&edge->range->threads[edge->waiter].wake, INT32_MAX);
+	else
+		mproc__wake_slow(&lock->sleepers, INT32_MAX);
+}
+
 /* The text of the call that waits by the first edge. */
 static void say(const struct mproc__edge *edges, size_t n)
 {
@@ -313,7 +332,6 @@ bool mproc__graph_refuses_slow(struct mproc__self *me)
 	struct mproc__edge edges[MPROC__GRAPH_DEPTH];
 	const struct mproc__edge *chosen;
 	bool many = false, ret = false;
-	struct mproc__lock *lock;
 	size_t n;
 
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX && !many; i++)
@@ -326,11 +344,10 @@ bool mproc__graph_refuses_slow(struct mproc__self *me)
 	if (n && confirm(edges, n)) {
 		chosen = choose(edges, n);
 		ret = chosen == edges;
-		lock = lock_at(chosen->range, chosen->what);
 		if (ret)
 			say(edges, n);
-		else if (lock)
-			mproc__wake_slow(&lock->sleepers, INT32_MAX);
+		else
+			rouse(chosen);
 	}
 	if (many)
 		mproc__fork_unlock();

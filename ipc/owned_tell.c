@@ -20,6 +20,8 @@
 
 #define WAKES_MASK 0xffff0000u
 
+#define ROUNDS_MAX 1000 /* each of them an owner that came, let go and ended meanwhile */
+
 static int64_t since_ns(uint64_t noted, int64_t now)
 {
 	int64_t since = (int64_t)(noted >> 1);
@@ -94,12 +96,20 @@ static void tell_waiters(struct mproc__range *range, const struct mproc__lock *l
 int mproc__owned_tell(struct mproc__lock *lock, struct mproc__self *me, uint64_t what,
 		      struct mproc_mutex_owner *ret)
 {
-	uint64_t word = atomic_load_explicit(&lock->word, memory_order_acquire);
-	bool owned = mproc__owned_by_any(word);
+	uint64_t word = 0;
+	bool owned = false;
 
-	memset(ret, 0, sizeof(*ret));
-	if (owned)
-		tell_owner(me->range, word, ret);
+	/* Who is found dead while the word still names it has left it; or it had let go before. */
+	for (int i = 0; i < ROUNDS_MAX; i++) {
+		word = atomic_load_explicit(&lock->word, memory_order_acquire);
+		owned = mproc__owned_by_any(word);
+		memset(ret, 0, sizeof(*ret));
+		if (owned)
+			tell_owner(me->range, word, ret);
+		if (!owned || ret->is_alive ||
+		    atomic_load_explicit(&lock->word, memory_order_acquire) == word)
+			break;
+	}
 	tell_waiters(me->range, lock, what, ret);
 	if (!owned)
 		ret->held_ns = 0;

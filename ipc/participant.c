@@ -307,7 +307,11 @@ static int thread_succeed(struct mproc__self *ret, struct mproc__range *range, u
 
 		if (mproc__own_state(own) != MPROC__THREAD_DYING || mproc__own_proc(own) != proc)
 			continue;
-		/* The dead read nothing any more; what stood there would now be ours. */
+		/* The dead neither read nor wait any more; what stood there would now be ours. */
+		atomic_store_explicit(&rec->waits_on, 0, memory_order_relaxed);
+		atomic_store_explicit(&rec->blocked_on, 0, memory_order_relaxed);
+		atomic_store_explicit(&rec->blocked_since, 0, memory_order_relaxed);
+		atomic_store_explicit(&rec->saw_since, 0, memory_order_relaxed);
 		for (uint32_t k = 0; k < MPROC__READS; k++)
 			atomic_store_explicit(&rec->reads[k], 0, memory_order_relaxed);
 		atomic_store_explicit(&rec->own,

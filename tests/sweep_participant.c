@@ -75,6 +75,9 @@ static int repair(struct mproc__range *r, struct mproc__self *me, uint64_t off,
 	int got = me && desk ? mproc__lock_try(&desk->lock, me) : -EAGAIN;
 
 	(void)rec;
+	/* Who repairs waits for nothing, whoever had his record before. */
+	t_sweep_check(!me || (!me->rec->blocked_on && !me->rec->blocked_since &&
+			      !me->rec->waits_on && !me->rec->saw_since));
 	if (got < 0)
 		return 1;
 	if (got == MPROC__LOCK_INHERITED) {
@@ -135,6 +138,11 @@ static void work_at_desk(void)
 	mproc__redo_add(&desk->redo, 1, &desk->b, desk->b + 1);
 	atomic_store(&desk->redo.n, 2);
 	desk->a++;
+	/* It might be waiting as well. */
+	atomic_store(&me->rec->waits_on, desk_what());
+	atomic_store(&me->rec->saw_since, 2);
+	atomic_store(&me->rec->blocked_since, 2);
+	atomic_store(&me->rec->blocked_on, desk_what());
 }
 
 static void wait_for_death(void)

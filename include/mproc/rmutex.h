@@ -59,10 +59,12 @@ MPROC_API void mproc_rmutex_destroy(mproc_rmutex *rmutex);
  * Return: 0, or MPROC_MUTEX_INHERITED: you own it, an owner died inside, and every lock
  * is told so, the owner's further ones too, until one owner calls
  * mproc_rmutex_consistent(); -EAGAIN or -ETIMEDOUT if another owned it all the time,
- * -EOVERFLOW if the calling thread has locked it MPROC_RMUTEX_DEPTH_MAX times, -ENOLCK
- * if it has locked MPROC_RMUTEX_DEEP_MAX others more than once, -EINVAL for a negative
- * deadline or memory that holds no rmutex, -ENOTCONN if it lies in no segment that is or
- * can be attached, -EUSERS if the segment has no record left for this process or thread.
+ * -EDEADLK if to wait would close a cycle in a segment that was made with
+ * MPROC_SEGMENT_DEADLOCK (the text says which), -EOVERFLOW if the calling thread has locked it
+ * MPROC_RMUTEX_DEPTH_MAX times, -ENOLCK if it has locked MPROC_RMUTEX_DEEP_MAX others more than
+ * once, -EINVAL for a negative deadline or memory that holds no rmutex, -ENOTCONN if it lies in no
+ * segment that is or can be attached, -EUSERS if the segment has no record left for this process or
+ * thread.
  */
 MPROC_API MPROC_MUST int mproc_rmutex_lock(mproc_rmutex *rmutex, int64_t deadline);
 

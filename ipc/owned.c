@@ -325,7 +325,8 @@ int mproc__owned_release(struct mproc__lock *lock, struct mproc__self *me, uint6
 			if (mproc__dead(me->range, word))
 				flags = INHERITED;
 		}
-		if (flags && (options & MPROC__MUTEX_STRICT)) {
+		/* Only who was told can have failed to say consistent. */
+		if (flags && (options & MPROC__MUTEX_STRICT) && mproc__owner_id(word) == me->word) {
 			if (!change(lock, word, LOST))
 				continue;
 			wake_everybody(&c);

@@ -46,8 +46,9 @@ enum {
 	 */
 	MPROC_MUTEX_FAIR = 2,
 	/*
-	 * Who unlocks it inherited, without mproc_mutex_consistent(), makes it not
+	 * An owner that unlocks it inherited, without mproc_mutex_consistent(), makes it not
 	 * recoverable: -ENOTRECOVERABLE from every lock until it is initialised again.
+	 * Another's unlock (MPROC_MUTEX_ANY_UNLOCK) leaves it inherited.
 	 */
 	MPROC_MUTEX_STRICT = 4,
 };
@@ -95,8 +96,8 @@ MPROC_API MPROC_MUST int mproc_mutex_lock(mproc_mutex *mutex, int64_t deadline);
  * @mutex:	mutex that the calling thread owns, or anybody with MPROC_MUTEX_ANY_UNLOCK
  *
  * An inherited mutex that nobody has declared consistent stays inherited, or is lost
- * with MPROC_MUTEX_STRICT. One whose owner is dead is inherited by the next one also if
- * another unlocks it.
+ * with MPROC_MUTEX_STRICT if its owner unlocks it. One whose owner is dead is inherited
+ * by the next one also if another unlocks it.
  *
  * Return: 0, -EPERM if nobody owns it, or another without MPROC_MUTEX_ANY_UNLOCK, -EINVAL if there
  * is no mutex, -ENOTCONN, -EUSERS.

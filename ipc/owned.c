@@ -26,7 +26,9 @@
  * the next. Should who hands over die before that look, then whoever wants the mutex
  * finds it kept for one that does not wait for it, or is dead, and hands it on. The
  * CAS decides between all of them. It was never owned meanwhile, so nobody is told of
- * an inheritance.
+ * an inheritance. Where anybody may unlock, a waiter may have taken the mutex and lost it
+ * again while its note still stands, and be handed it once more: so it looks after it has
+ * cleared the note also if it was served, and then hands on what it finds.
  *
  * Nobody overtakes a waiter that has noted itself, except where the mutex was free at
  * the time. The order is that of CLOCK_MONOTONIC, one for all of a machine except in
@@ -284,13 +286,17 @@ int mproc__owned_take(struct mproc__lock *lock, struct mproc__self *me, uint64_t
 		}
 	}
 	mproc__wait_end(&wait, r >= 0);
-	if (r >= 0 || !(options & MPROC__MUTEX_FAIR))
+	if (!(options & MPROC__MUTEX_FAIR) || (r >= 0 && !(options & MPROC__MUTEX_ANY_UNLOCK)))
 		return r;
 	/* Our note is gone; what we were handed before that is ours. */
 	atomic_thread_fence(memory_order_seq_cst);
 	c.word = atomic_load_explicit(&lock->word, memory_order_seq_cst);
-	if (mproc__owner_id(c.word) == me->word && (c.word & HANDED) &&
-	    change(lock, c.word, c.word & ~HANDED))
+	if (mproc__owner_id(c.word) != me->word || !(c.word & HANDED))
+		return r;
+	/* We had it, and another has unlocked it since and found our note: it is the next one's. */
+	if (r >= 0)
+		(void)hand_over(&c, c.word, c.word & INHERITED);
+	else if (change(lock, c.word, c.word & ~HANDED))
 		return c.word & INHERITED ? MPROC__LOCK_INHERITED : 0;
 	return r;
 }

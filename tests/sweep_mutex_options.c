@@ -111,6 +111,44 @@ static int64_t unlock(void)
 	return 0;
 }
 
+static bool kept_for(const struct mproc__self *me)
+{
+	uint64_t now = *word();
+
+	return mproc__owner_id(now) == me->word && (now & MPROC__OWNER_HANDED);
+}
+
+/* Who has come out of a wait is not waiting, and nothing is kept for him. */
+static int64_t lock_and_look(void)
+{
+	int64_t told = mproc_mutex_lock(&room->mutex, MPROC_FOREVER);
+
+	t_sweep_check(!kept_for(mproc__self(room, "test")));
+	return told;
+}
+
+/* The owner lives, or has let go before it died: nobody inherits. */
+static int64_t ask_for_owner(void)
+{
+	struct mproc_mutex_owner owner;
+	int r = mproc_mutex_owner(&room->mutex, &owner);
+
+	t_sweep_check(r >= 0 && !owner.is_inherited && owner.is_alive == (uint32_t)r);
+	return r;
+}
+
+/* As if it had unlocked, and then ended. */
+static int64_t let_holder_end(void)
+{
+	uint32_t slot = mproc__own_proc(range.range->threads[mproc__owner_index(*word())].own);
+
+	atomic_store(word(), 0);
+	kill(holder, SIGKILL);
+	while (mproc__token_held(range.range, MPROC__BYTE_SLOT(slot), 1) != 0)
+		usleep(100);
+	return 0;
+}
+
 /* Of what another has locked, who has left it in order. */
 static int64_t unlock_anothers(void)
 {
@@ -196,6 +234,15 @@ static void find_it_lost(void *arg)
 		t_sweep_check(told == -ENOTRECOVERABLE);
 		room->n_order++;
 	}
+}
+
+/* Whoever unlocks it may have been the first to. */
+static void hold_what_others_unlock(void *arg)
+{
+	(void)arg;
+	t_sweep_check(mproc_mutex_lock(&room->mutex, MPROC_FOREVER) == 0);
+	t_sweep_rest();
+	(void)mproc_mutex_unlock(&room->mutex);
 }
 
 /* Start states. */
@@ -351,6 +398,12 @@ static void any_fair_locked_by_another(void)
 	sleepers(2, come_through);
 }
 
+static void any_fair_held(void)
+{
+	mutex_with(ANY | FAIR);
+	t_sweep_helper(hold_what_others_unlock, NULL);
+}
+
 static void any_owner_dead(void)
 {
 	mutex_with(ANY);
@@ -493,6 +546,22 @@ static void unlocked_anothers(const struct t_sweep_seen *seen)
 	sound(seen, false, true);
 }
 
+/* Somebody else unlocked it while the one that got it was on its way out of its wait. */
+static void had_by_all_in_turn(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(!seen->returned || seen->result == 0);
+	t_sweep_check(!seen->peer || seen->peer_result == 0 || seen->peer_result == -EPERM);
+	t_sweep_rouse();
+	t_sweep_check(mproc_mutex_lock(&room->mutex, mproc_after_ms(4000)) >= 0);
+}
+
+static void told_of_the_living(const struct t_sweep_seen *seen)
+{
+	if (!seen->peer)
+		let_holder_end();
+	t_sweep_check(mproc_mutex_lock(&room->mutex, MPROC_NOWAIT) == 0);
+}
+
 #define LOCK    .arrive = arrive, .peer = section_now, .recover = section
 #define ALONE   .arrive = arrive, .recover = section
 #define ONLY    .arrive = arrive
@@ -526,6 +595,10 @@ static const struct t_sweep_case cases[] = {
 		unlocked_anothers, ALONE),
 	T_SWEEP("any fair unlock", "another's", any_fair_locked_by_another, unlock_anothers,
 		unlocked_anothers, ALONE),
+	T_SWEEP("any fair lock", "held", any_fair_held, lock_and_look, had_by_all_in_turn,
+		.arrive = arrive, .peer = unlock_anothers, RESUMED),
+	T_SWEEP("owner", "held", fair_held_for_good, ask_for_owner, told_of_the_living,
+		.arrive = arrive, .peer = let_holder_end, RESUMED),
 	T_SWEEP("any lock", "owner dead", any_owner_dead, lock, locked, LOCK),
 	T_SWEEP("strict lock", "owner dead", strict_owner_dead, lock, locked, ONLY),
 	T_SWEEP("strict unlock", "inherited", strict_owned_by_an_heir, unlock, lost, ONLY),

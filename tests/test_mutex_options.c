@@ -32,7 +32,7 @@
 #define STRICT MPROC_MUTEX_STRICT
 
 struct shared {
-	mproc_mutex mutex;
+	mproc_mutex mutex, other;
 	_Atomic(uint64_t) counter, inside, broken, ready;
 	_Atomic(uint64_t) n_order, order[8]; /* who came in, one after the other */
 	_Atomic(uint64_t) rest;              /* who is inside stays there */
@@ -73,16 +73,24 @@ static void lock_and_die(void *arg)
 	raise(SIGKILL);
 }
 
+static uint64_t what_is_waited_for(void)
+{
+	return mproc__what(MPROC__KIND_MUTEX, (uint64_t)((char *)&shared->mutex - range.base));
+}
+
 /* How many wait for the mutex, as their records say. */
 static unsigned n_blocked(void)
 {
-	uint64_t off = (uint64_t)((char *)&shared->mutex - range.base);
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < range.range->n_threads; i++)
-		n += atomic_load(&range.range->threads[i].blocked_on) ==
-		     mproc__what(MPROC__KIND_MUTEX, off);
+		n += atomic_load(&range.range->threads[i].blocked_on) == what_is_waited_for();
 	return n;
+}
+
+static bool is_asleep(void *arg)
+{
+	return t_state((pid_t)(intptr_t)arg) == 'S';
 }
 
 static bool so_many_wait(void *arg)
@@ -312,6 +320,37 @@ static void unlock_without_consistent_loses_a_strict_mutex(void **state)
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
 }
 
+static void inherit_and_stay(void *arg)
+{
+	(void)arg;
+	t_check(mproc_mutex_lock(&shared->mutex, MPROC_FOREVER) == MPROC_MUTEX_INHERITED);
+	atomic_store(&shared->ready, 1);
+	pause();
+}
+
+/* Nobody can say consistent for what he was never told of. */
+static void unlock_of_a_strict_one_by_another_loses_nothing(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	for (uint32_t flags = ANY | STRICT; flags <= (ANY | STRICT | FAIR); flags += FAIR) {
+		make(flags);
+		atomic_store(&shared->ready, 0);
+		assert_int_equal(t_reap(t_spawn(lock_and_die, NULL)), SIGKILL);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		pid = t_spawn(inherit_and_stay, NULL);
+		assert_true(t_wait_until(is_ready, (void *)1, mproc_after_ms(5000)));
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(t_reap(pid), SIGKILL);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT),
+				 MPROC_MUTEX_INHERITED);
+		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), -ENOTRECOVERABLE);
+	}
+}
+
 /* FAIR */
 
 static void fair_mutex_goes_to_who_came_first(void **state)
@@ -440,6 +479,52 @@ static void mutex_kept_for_one_that_does_not_wait_is_free(void **state)
 	mproc__identity_kill(other);
 }
 
+static void come_in_unhealed(void *arg)
+{
+	atomic_store(&mproc__quantum_off, true);
+	come_in(arg);
+}
+
+/*
+ * We have the mutex and wait for the other one. Its owner waits for the mutex, and for a
+ * shorter time than we, so it is the one to be refused; a third waits for the mutex too.
+ */
+static void deadlock_check_hides_nobody_who_queues(void **state)
+{
+	struct mproc__identity *second, *me;
+	struct mproc__thread *rec;
+	pid_t pid;
+
+	(void)state;
+	atomic_store(&range.range->reg->options, MPROC__OPTION_DEADLOCK);
+	make(FAIR);
+	assert_int_equal(mproc_mutex_init(&shared->other, FAIR), 0);
+	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
+	me = mproc__identity;
+	assert_int_equal(mproc__identity_new(&second, range.range), 0);
+	mproc__identity_act(second);
+	assert_int_equal(mproc_mutex_lock(&shared->other, MPROC_NOWAIT), 0);
+	rec = mproc__self(shared, "test")->rec;
+	mproc__identity_act(me);
+	pid = t_spawn(come_in_unhealed, (void *)1);
+	assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
+	assert_true(t_wait_until(is_asleep, (void *)(intptr_t)pid, mproc_after_ms(5000)));
+
+	atomic_store(&rec->wake, 1); /* the bit: somebody sleeps here */
+	atomic_store(&rec->blocked_since, (uint64_t)mproc_after_ms(60000) << 1);
+	atomic_store(&rec->blocked_on, what_is_waited_for());
+	assert_int_equal(mproc_mutex_lock(&shared->other, mproc_after_ms(50)), -ETIMEDOUT);
+	assert_int_equal(atomic_load(&rec->wake) & 1, 0);
+	assert_true(atomic_load(&rec->wake) >> 16);
+	atomic_store(&rec->blocked_on, 0);
+	atomic_store(&rec->blocked_since, 0);
+
+	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(range.range->reg->heals, 0);
+	mproc__identity_kill(second);
+}
+
 /* Exclusion */
 
 #define ROUNDS 3000
@@ -530,11 +615,13 @@ int main(void)
 		TEST(death_of_the_owner_frees_it_with_every_option),
 		TEST(news_of_a_death_outlives_anothers_unlock),
 		TEST(unlock_without_consistent_loses_a_strict_mutex),
+		TEST(unlock_of_a_strict_one_by_another_loses_nothing),
 		TEST(fair_mutex_goes_to_who_came_first),
 		TEST(nobody_overtakes_who_waits_for_a_fair_one),
 		TEST(dead_and_timed_out_waiters_are_skipped),
 		TEST(waiter_that_dies_with_a_hand_over_leaves_no_news),
 		TEST(mutex_kept_for_one_that_does_not_wait_is_free),
+		TEST(deadlock_check_hides_nobody_who_queues),
 		TEST(processes_exclude_each_other_with_every_option),
 		TEST(threads_as_participants_exclude_each_other),
 	};

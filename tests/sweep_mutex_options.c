@@ -596,7 +596,7 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("any fair unlock", "another's", any_fair_locked_by_another, unlock_anothers,
 		unlocked_anothers, ALONE),
 	T_SWEEP("any fair lock", "held", any_fair_held, lock_and_look, had_by_all_in_turn,
-		.arrive = arrive, .peer = unlock_anothers, RESUMED),
+		.arrive = arrive, .peer = unlock_anothers, .recover = lock_and_look, RESUMED),
 	T_SWEEP("owner", "held", fair_held_for_good, ask_for_owner, told_of_the_living,
 		.arrive = arrive, .peer = let_holder_end, RESUMED),
 	T_SWEEP("any lock", "owner dead", any_owner_dead, lock, locked, LOCK),

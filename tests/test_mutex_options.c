@@ -120,7 +120,10 @@ static void queue_up(pid_t *pids, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		pids[i] = t_spawn(come_in, (void *)(i + 1));
-		assert_true(t_wait_until(so_many_wait, (void *)(i + 1), mproc_after_ms(5000)));
+		assert_true(t_wait_until(so_many_wait, (void *)(i + 1), mproc_after_ms(20000)));
+		/* A note alone is no place in the queue yet: who polls still has none. */
+		assert_true(
+			t_wait_until(is_asleep, (void *)(intptr_t)pids[i], mproc_after_ms(20000)));
 	}
 }
 
@@ -561,7 +564,12 @@ static void processes_exclude_each_other_with_every_option(void **state)
 		assert_int_equal(shared->broken, 0);
 		assert_int_equal(word(), 0);
 	}
-	assert_int_equal(range.range->reg->heals, 0);
+	/*
+	 * A sanitizer makes the moment between a change and its wake-up so long that a
+	 * quantum may end in it, and then a sleep that was about to be woken is counted.
+	 */
+	if (!t_sanitized())
+		assert_int_equal(range.range->reg->heals, 0);
 	assert_int_equal(range.range->reg->takeovers, 0);
 }
 

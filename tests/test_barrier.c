@@ -251,7 +251,7 @@ static void nothing_behind_the_end_of_the_file_is_touched(void **state)
 
 	(void)state;
 	assert_int_equal(t_range_open_reserving(&other, 4, 4, 4096, 1 << 20), 0);
-	b = (mproc_barrier *)other.room;
+	b = (void *)other.room;
 	assert_int_equal(mproc_barrier_init(b, MPROC_BARRIER_PARTIES_MAX, 0), -ENOTCONN);
 	assert_int_equal(mproc_barrier_init((void *)(other.room + 8192), 1, 0), -ENOTCONN);
 	assert_int_equal(mproc_barrier_init(b, 3, 0), 0);

@@ -682,6 +682,10 @@ static void visit_may_fork(void **state)
 	int own, n = 0;
 
 	(void)state;
+	if (t_sanitized()) {
+		print_message("# left out: the locks of all forks come in another order here\n");
+		return;
+	}
 	inherited = with(MPROC_LOCAL_OPTS(.init = make, .destroy = drop));
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(pthread_create(&threads[i], NULL, get_and_hold, inherited), 0);

@@ -122,7 +122,8 @@ static void nothing_of_a_joined_thread_is_left(void **state)
 
 		assert_int_equal(mproc_thread_join(thread, NULL, MPROC_FOREVER), 0);
 		/* The kernel says that it has ended a moment before it leaves /proc. */
-		assert_true(t_wait_until(tasks_are, &n_idle, mproc_after_ms(10000)));
+		assert_true(t_sanitized() ||
+			    t_wait_until(tasks_are, &n_idle, mproc_after_ms(10000)));
 		mproc_thread_unref(thread);
 	}
 }
@@ -597,7 +598,8 @@ static void forgotten_threads_leave_nothing(void **state)
 	for (int i = 0; i < 20000 && mproc_thread_n_active() > 1; i++)
 		usleep(1000);
 	assert_int_equal(mproc_thread_n_active(), 1);
-	assert_true(t_wait_until(tasks_are, &n_idle, mproc_after_ms(20000)));
+	/* A sanitizer has tasks of its own, which come later. */
+	assert_true(t_sanitized() || t_wait_until(tasks_are, &n_idle, mproc_after_ms(20000)));
 }
 
 /* What a thread leaves locked. */

@@ -92,7 +92,8 @@ MPROC_API MPROC_MUST int mproc_local_set(mproc_local *local, void *value);
  * owner of a value may be using it: what @fn reads should be atomic. @fn must return: no
  * pthread_exit(3), no longjmp(3), and not exit(3), which waits for other threads; _exit(2)
  * is fine. It may fork: in the child, the visit goes on with the value of the thread that
- * forked, if that is still to come.
+ * forked, if that is still to come. But no other thread may fork at the same time: each of
+ * the two could wait for a lock that the other's fork holds.
  *
  * Return: 0, or what @fn returned if that was not 0; -EDEADLK inside another visit.
  */

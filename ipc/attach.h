@@ -114,12 +114,19 @@ static inline uint64_t mproc__self_off(const struct mproc__self *me, const void 
 	return (uint64_t)((uintptr_t)object - me->base);
 }
 
-/* The address of @off in the range, or NULL if [off, off + len) is not inside. */
+/*
+ * Is [off, off + len) memory of the range? Addresses behind the file are reserved, and
+ * whoever touches them gets a SIGBUS.
+ */
+static inline bool mproc__range_has(const struct mproc__range *range, uint64_t off, uint64_t len)
+{
+	return len <= range->bytes && off <= range->bytes - len;
+}
+
+/* The address of @off in the range, or NULL if [off, off + len) is not its memory. */
 static inline void *mproc__range_at(const struct mproc__range *range, uint64_t off, uint64_t len)
 {
-	size_t size = atomic_load_explicit(&range->size, memory_order_relaxed);
-
-	if (len > size || off > size - len)
+	if (!mproc__range_has(range, off, len))
 		return NULL;
 	return (void *)(atomic_load_explicit(&range->base, memory_order_relaxed) + (uintptr_t)off);
 }

@@ -176,8 +176,8 @@ int mproc__barrier_enter(struct mproc__barrier_call *call, mproc_barrier *barrie
 	call->n = shape & 0xffff;
 	call->flags = shape >> 16;
 	if (!mproc_barrier_size(call->n) ||
-	    !mproc__barrier_is_there(call->me->range, mproc__self_off(call->me, barrier),
-				     mproc_barrier_size(call->n)))
+	    !mproc__range_has(call->me->range, mproc__self_off(call->me, barrier),
+			      mproc_barrier_size(call->n)))
 		return mproc__fail(-EBADMSG, "%s: the barrier at %p is corrupt: %" PRIu32 " places",
 				   what, (void *)barrier, call->n);
 	call->what = mproc__what(MPROC__KIND_BARRIER, mproc__self_off(call->me, barrier));

@@ -36,8 +36,8 @@ int mproc_barrier_init(mproc_barrier *barrier, uint32_t parties, uint32_t flags)
 		return mproc__fail(-EINVAL, "barrier init: %p is not aligned to %zu bytes",
 				   (void *)barrier, alignof(mproc_barrier));
 	range = mproc__range_find(barrier);
-	if (!range || !mproc__barrier_is_there(range, (uintptr_t)barrier - range->base,
-					       mproc_barrier_size(parties)))
+	if (!range ||
+	    !mproc__range_has(range, (uintptr_t)barrier - range->base, mproc_barrier_size(parties)))
 		return mproc__fail(-ENOTCONN,
 				   "barrier init: %zu bytes at %p lie in no attached segment",
 				   mproc_barrier_size(parties), (void *)barrier);

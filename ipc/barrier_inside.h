@@ -112,16 +112,6 @@ static inline bool is_complete(uint64_t state)
 	return arrived_of(state) >= parties_of(state) && !(state & (BROKEN | ACTING | RESETTING));
 }
 
-/*
- * Are [off, off + len) memory? Addresses behind the file are reserved and must not be
- * touched.
- */
-static inline bool mproc__barrier_is_there(const struct mproc__range *range, uint64_t off,
-					   uint64_t len)
-{
-	return len <= range->bytes && off <= range->bytes - len;
-}
-
 /* Reading and writing, by whoever has the lock; the state also by those who wait. */
 
 static inline uint64_t get(_Atomic(uint64_t) *word)

@@ -76,12 +76,10 @@ struct condition {
 static_assert(sizeof(struct condition) <= sizeof(mproc_condition), "a condition outgrew its type");
 static_assert(alignof(struct condition) <= alignof(mproc_condition), "a condition is misaligned");
 
-/* What lies at an offset that was read from memory, or NULL: it must be backed by the file. */
+/* What lies at an offset that was read from memory, or NULL. */
 static void *object_at(const struct mproc__range *range, uint64_t off, uint64_t len)
 {
-	if (off % 8 || len > range->bytes || off > range->bytes - len)
-		return NULL;
-	return mproc__range_at(range, off, len);
+	return off % 8 ? NULL : mproc__range_at(range, off, len);
 }
 
 /* One who looks after a condition. */

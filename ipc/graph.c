@@ -76,11 +76,7 @@ static struct mproc__lock *lock_at(const struct mproc__range *range, uint64_t wh
 	default:
 		return NULL;
 	}
-	/* Addresses behind the file are reserved and must not be touched. */
-	if (off % 8 || range->bytes < sizeof(struct mproc__lock) ||
-	    off > range->bytes - sizeof(struct mproc__lock))
-		return NULL;
-	return mproc__range_at(range, off, sizeof(struct mproc__lock));
+	return off % 8 ? NULL : mproc__range_at(range, off, sizeof(struct mproc__lock));
 }
 
 /* The edge from record @index of @range, as it is now. Return: false if there is none. */

@@ -85,9 +85,7 @@ static bool is_held(const struct mproc__self *me, uint64_t what)
 	default:
 		return false;
 	}
-	if (off % 8 || range->bytes < sizeof(*lock) || off > range->bytes - sizeof(*lock))
-		return false;
-	lock = mproc__range_at(range, off, sizeof(*lock));
+	lock = off % 8 ? NULL : mproc__range_at(range, off, sizeof(*lock));
 	if (!lock)
 		return false;
 	tag = atomic_load_explicit(&lock->tag, memory_order_relaxed);

@@ -61,10 +61,11 @@ static inline size_t size_of(uint32_t n_cells)
 	       (size_t)n_cells * sizeof(struct mproc__semaphore_cell);
 }
 
-/* Do @n_cells at @off lie where there is memory? Addresses behind it are only reserved. */
+/* Does a semaphore of @n_cells at @off lie where there is memory? */
 static inline bool is_backed(const struct mproc__range *range, uint64_t off, uint32_t n_cells)
 {
-	return n_cells <= MPROC_SEMAPHORE_CELLS_MAX && off + size_of(n_cells) <= range->bytes;
+	return n_cells <= MPROC_SEMAPHORE_CELLS_MAX &&
+	       mproc__range_has(range, off, size_of(n_cells));
 }
 
 /* The same of @n_cells as read from shared memory. */

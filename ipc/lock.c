@@ -44,16 +44,6 @@ static bool take_over(struct mproc__lock *lock, struct mproc__self *me, uint64_t
 	return true;
 }
 
-/* The CPU its owner last ran on: polling for an owner that needs our CPU is in vain. */
-static uint32_t owner_cpu(const struct mproc__range *range, uint64_t word)
-{
-	uint32_t index = mproc__owner_index(word);
-
-	if (index >= range->n_threads)
-		return MPROC__CPU_ANY;
-	return atomic_load_explicit(&range->threads[index].cpu, memory_order_relaxed);
-}
-
 int mproc__lock_take_slow(struct mproc__lock *lock, struct mproc__self *me, uint64_t what,
 			  int64_t deadline)
 {
@@ -81,7 +71,7 @@ int mproc__lock_take_slow(struct mproc__lock *lock, struct mproc__self *me, uint
 		if (!begun)
 			mproc__wait_begin(&wait, me, what, deadline, MPROC__QUANTUM_OWNED);
 		begun = true;
-		turn = mproc__wait_turn(&wait, owner_cpu(me->range, word));
+		turn = mproc__wait_turn(&wait, mproc__owner_cpu(me->range, word));
 		if (turn == MPROC__WAIT_POLL)
 			continue;
 		/* Giving up is no reason to leave a lock with the dead. */

@@ -228,15 +228,6 @@ static bool pass_over(struct claim *c)
 	return true;
 }
 
-static uint32_t owner_cpu(const struct mproc__range *range, uint64_t word)
-{
-	uint32_t index = mproc__owner_index(word);
-
-	if (index >= range->n_threads)
-		return MPROC__CPU_ANY;
-	return atomic_load_explicit(&range->threads[index].cpu, memory_order_relaxed);
-}
-
 /* Sleep, unless the mutex can be had. Return: as try_take(). */
 static int sleep_once(struct claim *c, struct mproc__wait *wait)
 {
@@ -275,7 +266,7 @@ int mproc__owned_take(struct mproc__lock *lock, struct mproc__self *me, uint64_t
 		r = try_take(&c);
 	}
 	while (r == -EAGAIN) {
-		turn = mproc__wait_turn(&wait, owner_cpu(me->range, c.word));
+		turn = mproc__wait_turn(&wait, mproc__owner_cpu(me->range, c.word));
 		if (turn == MPROC__WAIT_POLL || pass_over(&c)) {
 			r = try_take(&c);
 		} else if (turn == MPROC__WAIT_SLEEP) {

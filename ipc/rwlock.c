@@ -219,15 +219,6 @@ static void bury(struct rwlock *rw, struct mproc__self *me, uint64_t word)
 	wake_everybody(rw, me);
 }
 
-static uint32_t owner_cpu(const struct mproc__range *range, uint64_t word)
-{
-	uint32_t index = mproc__owner_index(word);
-
-	if (index >= range->n_threads)
-		return MPROC__CPU_ANY;
-	return atomic_load_explicit(&range->threads[index].cpu, memory_order_relaxed);
-}
-
 /* Come in by entry @k. Return: as mproc_rwlock_read_lock(). */
 static int read_enter(struct rwlock *rw, struct mproc__self *me, uint32_t k, uint64_t what,
 		      int64_t deadline)
@@ -253,7 +244,7 @@ static int read_enter(struct rwlock *rw, struct mproc__self *me, uint32_t k, uin
 		if (!begun)
 			mproc__wait_begin(&wait, me, what, deadline, MPROC__QUANTUM_OWNED);
 		begun = true;
-		turn = mproc__wait_turn(&wait, owner_cpu(me->range, word));
+		turn = mproc__wait_turn(&wait, mproc__owner_cpu(me->range, word));
 		if (turn == MPROC__WAIT_POLL)
 			continue;
 		if (mproc__dead(me->range, word)) {

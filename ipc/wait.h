@@ -70,6 +70,16 @@ void mproc__wait_begin(struct mproc__wait *wait, struct mproc__self *me, uint64_
 int mproc__wait_turn(struct mproc__wait *wait, uint32_t cpu);
 #define MPROC__CPU_ANY UINT32_MAX
 
+/* The CPU its owner last ran on: polling for an owner that needs our CPU is in vain. */
+static inline uint32_t mproc__owner_cpu(const struct mproc__range *range, uint64_t word)
+{
+	uint32_t index = mproc__owner_index(word);
+
+	if (index >= range->n_threads)
+		return MPROC__CPU_ANY;
+	return atomic_load_explicit(&range->threads[index].cpu, memory_order_relaxed);
+}
+
 /*
  * Every participant that runs has executed a fence when this returns, or executes one
  * by itself wherever it calls mproc__publish(): me->fence says that it had to be so.

@@ -235,15 +235,21 @@ static int find(struct mproc__cells *ret, mproc_segment *segment,
 	return r < 0 ? r : matches(ret, spec, g);
 }
 
+/* What every way to cells begins with: a geometry, and one use of the segment. */
+static int begin(struct mproc__cells_geometry *ret, mproc_segment **segment,
+		 const struct mproc__cells_spec *spec, const char *verb)
+{
+	int r = geometry_of(ret, verb, spec);
+
+	return r < 0 ? r : mproc__segment_ref(segment, *segment);
+}
+
 int mproc__cells_create(struct mproc__cells *ret, mproc_segment *segment,
 			const struct mproc__cells_spec *spec)
 {
 	struct mproc__cells_geometry g;
-	int r;
+	int r = begin(&g, &segment, spec, "create");
 
-	r = geometry_of(&g, "create", spec);
-	if (r == 0)
-		r = mproc__segment_ref(&segment, segment);
 	if (r < 0)
 		return r;
 	r = create(ret, segment, spec, &g);
@@ -256,11 +262,8 @@ int mproc__cells_open(struct mproc__cells *ret, mproc_segment *segment,
 		      const struct mproc__cells_spec *spec)
 {
 	struct mproc__cells_geometry g;
-	int r;
+	int r = begin(&g, &segment, spec, "open");
 
-	r = geometry_of(&g, "open", spec);
-	if (r == 0)
-		r = mproc__segment_ref(&segment, segment);
 	if (r < 0)
 		return r;
 	r = find(ret, segment, spec, &g);
@@ -273,11 +276,8 @@ int mproc__cells_open_or_create(struct mproc__cells *ret, mproc_segment *segment
 				const struct mproc__cells_spec *spec)
 {
 	struct mproc__cells_geometry g;
-	int r;
+	int r = begin(&g, &segment, spec, "open");
 
-	r = geometry_of(&g, "open", spec);
-	if (r == 0)
-		r = mproc__segment_ref(&segment, segment);
 	if (r < 0)
 		return r;
 	do {

@@ -25,6 +25,7 @@
 #include "ipc/participant.h"
 #include "ipc/wait.h"
 #include "tests/support/child.h"
+#include "tests/support/mutex_queue.h"
 #include "tests/support/range.h"
 
 #define ANY    MPROC_MUTEX_ANY_UNLOCK
@@ -73,29 +74,9 @@ static void lock_and_die(void *arg)
 	raise(SIGKILL);
 }
 
-static uint64_t what_is_waited_for(void)
-{
-	return mproc__what(MPROC__KIND_MUTEX, (uint64_t)((char *)&shared->mutex - range.base));
-}
-
-/* How many wait for the mutex, as their records say. */
-static unsigned n_blocked(void)
-{
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < range.range->n_threads; i++)
-		n += atomic_load(&range.range->threads[i].blocked_on) == what_is_waited_for();
-	return n;
-}
-
-static bool is_asleep(void *arg)
-{
-	return t_state((pid_t)(intptr_t)arg) == 'S';
-}
-
 static bool so_many_wait(void *arg)
 {
-	return n_blocked() == (uintptr_t)arg;
+	return t_mutex_n_blocked(&range, &shared->mutex) == (uintptr_t)arg;
 }
 
 static bool is_ready(void *arg)
@@ -113,18 +94,6 @@ static void come_in(void *arg)
 	while (atomic_load(&shared->rest) == (uintptr_t)arg)
 		usleep(1000);
 	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
-}
-
-/* @n wait, the first of them first. */
-static void queue_up(pid_t *pids, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		pids[i] = t_spawn(come_in, (void *)(i + 1));
-		assert_true(t_wait_until(so_many_wait, (void *)(i + 1), mproc_after_ms(20000)));
-		/* A note alone is no place in the queue yet: who polls still has none. */
-		assert_true(
-			t_wait_until(is_asleep, (void *)(intptr_t)pids[i], mproc_after_ms(20000)));
-	}
 }
 
 /* ANY_UNLOCK */
@@ -269,7 +238,7 @@ static void wait_for_what_anybody_may_unlock_is_no_deadlock(void **state)
 	pids[1] = t_spawn(come_in, (void *)1);
 	assert_true(t_wait_until(so_many_wait, (void *)2, mproc_after_ms(5000)));
 	usleep(20000);
-	assert_int_equal(n_blocked(), 2);
+	assert_int_equal(t_mutex_n_blocked(&range, &shared->mutex), 2);
 	/* One unlock by a third party is all that either of them waits for. */
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
 	for (size_t i = 0; i < 2; i++)
@@ -365,7 +334,7 @@ static void fair_mutex_goes_to_who_came_first(void **state)
 	for (int round = 0; round < 3; round++) {
 		shared->n_order = 0;
 		assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
-		queue_up(pids, 5);
+		t_queue_up(come_in, so_many_wait, pids, 5);
 		assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
 		for (size_t i = 0; i < 5; i++)
 			assert_int_equal(t_reap(pids[i]), 0);
@@ -385,7 +354,7 @@ static void nobody_overtakes_who_waits_for_a_fair_one(void **state)
 	make(FAIR);
 	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
 	atomic_store(&shared->rest, 1);
-	queue_up(&pid, 1);
+	t_queue_up(come_in, so_many_wait, &pid, 1);
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
 	/* Handed over already, whether the other one has woken up or not. */
 	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), -EAGAIN);
@@ -439,7 +408,7 @@ static void waiter_that_dies_with_a_hand_over_leaves_no_news(void **state)
 	(void)state;
 	make(FAIR);
 	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
-	queue_up(pids, 2);
+	t_queue_up(come_in, so_many_wait, pids, 2);
 	assert_int_equal(kill(pids[0], SIGSTOP), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pids[0], &info, WSTOPPED | WNOWAIT), 0);
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
@@ -511,11 +480,11 @@ static void deadlock_check_hides_nobody_who_queues(void **state)
 	mproc__identity_act(me);
 	pid = t_spawn(come_in_unhealed, (void *)1);
 	assert_true(t_wait_until(so_many_wait, (void *)1, mproc_after_ms(5000)));
-	assert_true(t_wait_until(is_asleep, (void *)(intptr_t)pid, mproc_after_ms(5000)));
+	assert_true(t_wait_until(t_is_asleep, (void *)(intptr_t)pid, mproc_after_ms(5000)));
 
 	atomic_store(&rec->wake, 1); /* the bit: somebody sleeps here */
 	atomic_store(&rec->blocked_since, (uint64_t)mproc_after_ms(60000) << 1);
-	atomic_store(&rec->blocked_on, what_is_waited_for());
+	atomic_store(&rec->blocked_on, t_mutex_what(&range, &shared->mutex));
 	assert_int_equal(mproc_mutex_lock(&shared->other, mproc_after_ms(50)), -ETIMEDOUT);
 	assert_int_equal(atomic_load(&rec->wake) & 1, 0);
 	assert_true(atomic_load(&rec->wake) >> 16);

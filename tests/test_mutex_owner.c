@@ -21,6 +21,7 @@
 #include "ipc/kind_layout.h"
 #include "ipc/participant.h"
 #include "tests/support/child.h"
+#include "tests/support/mutex_queue.h"
 #include "tests/support/range.h"
 
 #define FAIR MPROC_MUTEX_FAIR
@@ -48,21 +49,9 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* How many wait for the mutex, as their records say. */
-static unsigned n_blocked(void)
-{
-	uint64_t off = (uint64_t)((char *)&shared->mutex - range.base);
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < range.range->n_threads; i++)
-		n += atomic_load(&range.range->threads[i].blocked_on) ==
-		     mproc__what(MPROC__KIND_MUTEX, off);
-	return n;
-}
-
 static bool so_many_wait(void *arg)
 {
-	return n_blocked() == (uintptr_t)arg;
+	return t_mutex_n_blocked(&range, &shared->mutex) == (uintptr_t)arg;
 }
 
 static bool is_ready(void *arg)
@@ -78,15 +67,6 @@ static void come_in(void *arg)
 	while (atomic_load(&shared->rest) == (uintptr_t)arg)
 		usleep(1000);
 	t_check(mproc_mutex_unlock(&shared->mutex) == 0);
-}
-
-/* @n wait, the first of them first. */
-static void queue_up(pid_t *pids, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		pids[i] = t_spawn(come_in, (void *)(i + 1));
-		assert_true(t_wait_until(so_many_wait, (void *)(i + 1), mproc_after_ms(5000)));
-	}
 }
 
 static void hold_until_told(void *arg)
@@ -168,7 +148,7 @@ static void new_owner_has_not_held_it_since_the_first_wait(void **state)
 	assert_int_equal(mproc_mutex_init(&shared->mutex, FAIR), 0);
 	assert_int_equal(mproc_mutex_lock(&shared->mutex, MPROC_NOWAIT), 0);
 	atomic_store(&shared->rest, 1);
-	queue_up(pids, 2);
+	t_queue_up(come_in, so_many_wait, pids, 2);
 	usleep(300000);
 	assert_int_equal(mproc_mutex_unlock(&shared->mutex), 0);
 	assert_true(t_wait_until(is_owned_by, &pids[0], mproc_after_ms(10000)));

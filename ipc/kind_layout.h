@@ -29,15 +29,20 @@ enum mproc__kind_id {
 	MPROC__KIND_RWLOCK = 14,
 	MPROC__KIND_ONCE = 15,
 	MPROC__KIND_LATCH = 16,
+	MPROC__KIND_DICT = 17,
+	MPROC__KIND_LIST = 18,
+	MPROC__KIND_STRING = 19,
+	MPROC__KIND_NAMESPACE = 20,
+	MPROC__KIND_RINGLOG = 21,
 };
 
 static inline const char *mproc__kind_name(uint32_t id)
 {
-	static const char *const names[] = { "none",      "mutex",   "event",  "catalogue",
-					     "arena",     "value",   "array",  "queue",
-					     "pool",      "block",   "rmutex", "semaphore",
-					     "condition", "barrier", "rwlock", "once",
-					     "latch" };
+	static const char *const names[] = {
+		"none",  "mutex", "event",  "catalogue", "arena",     "value",   "array",  "queue",
+		"pool",  "block", "rmutex", "semaphore", "condition", "barrier", "rwlock", "once",
+		"latch", "dict",  "list",   "string",    "namespace", "ringlog",
+	};
 
 	return id < sizeof(names) / sizeof(names[0]) ? names[id] : NULL;
 }

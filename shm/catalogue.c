@@ -140,21 +140,35 @@ void mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct 
 		bury(segment, me, entry);
 }
 
+static struct mproc__object object_of(uint32_t at, const struct mproc__image *image, void *mem)
+{
+	return (struct mproc__object){
+		.entry = at,
+		.kind = image->kind,
+		.generation = mproc__entry_generation(image->word),
+		.off = image->off,
+		.len = image->len,
+		.type = image->type,
+		.mem = mem,
+	};
+}
+
 /* Is what was found what @spec wants? */
-static int matches(const struct mproc__image *image, const struct mproc__object_spec *spec)
+static int matches(const struct mproc__image *image, const struct mproc__object_spec *spec,
+		   const char *name)
 {
 	const char *kind = mproc__kind_name(image->kind);
 
 	if (image->kind != spec->kind)
 		return mproc__fail(-EEXIST, "open %s %s: the name is that of another kind: %s",
-				   spec->what, spec->name, kind ? kind : "an unknown one");
+				   spec->what, name, kind ? kind : "an unknown one");
 	if (spec->len && image->len != spec->len)
 		return mproc__fail(-EPROTO, "open %s %s: %" PRIu64 " bytes wanted, it has %" PRIu64,
-				   spec->what, spec->name, spec->len, image->len);
+				   spec->what, name, spec->len, image->len);
 	if (image->type != spec->type)
 		return mproc__fail(-EPROTO,
 				   "open %s %s: type %016" PRIx64 " wanted, it has %016" PRIx64,
-				   spec->what, spec->name, spec->type, image->type);
+				   spec->what, name, spec->type, image->type);
 	return 0;
 }
 
@@ -177,7 +191,7 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 		if (!mproc__entry_find(segment, &name, &at, &image))
 			return mproc__fail(-ENOENT, "open %s %s: there is none", spec->what,
 					   spec->name);
-		r = matches(&image, spec);
+		r = matches(&image, spec, spec->name);
 		if (r < 0)
 			return r;
 		mem = mproc__arena_at(segment, image.off, image.len);
@@ -191,15 +205,62 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 					   " are no block",
 					   spec->what, spec->name, image.len, image.off);
 	}
-	*ret = (struct mproc__object){
-		.entry = at,
-		.kind = image.kind,
-		.generation = mproc__entry_generation(image.word),
-		.off = image.off,
-		.len = image.len,
-		.type = image.type,
-		.mem = mem,
+	*ret = object_of(at, &image, mem);
+	return 0;
+}
+
+/* The offset in the segment of entry 0. */
+static uint64_t entries_off(const mproc_segment *segment)
+{
+	uintptr_t base = atomic_load_explicit(&segment->range->base, memory_order_relaxed);
+
+	return (uint64_t)((uintptr_t)mproc__entry_at(segment, 0) - base);
+}
+
+struct mproc_ref mproc__object_ref(mproc_segment *segment, const struct mproc__object *object)
+{
+	return (struct mproc_ref){
+		.segment = segment->id,
+		.off = entries_off(segment) + (uint64_t)object->entry * sizeof(struct mproc__entry),
+		.generation = object->generation,
 	};
+}
+
+int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
+			   const struct mproc__object_spec *spec, const struct mproc_ref *ref)
+{
+	uint64_t rel = ref->off - entries_off(segment);
+	uint64_t at = rel / sizeof(struct mproc__entry), word;
+	char name[] = "by reference";
+	struct mproc__image image;
+	void *mem;
+	int r;
+
+	if (ref->segment != segment->id)
+		return mproc__fail(-EINVAL, "open %s %s: it is another segment's", spec->what,
+				   name);
+	if (rel % sizeof(struct mproc__entry) || at >= segment->n_objects)
+		return mproc__fail(-EINVAL, "open %s %s: no object is at offset %" PRIu64,
+				   spec->what, name, ref->off);
+	if (!mproc__self(segment->catalogue, spec->what))
+		return mproc__self_error();
+	word = mproc__entry_word(ref->generation, MPROC__ENTRY_LIVE);
+	if (!mproc__image_take(mproc__entry_at(segment, (uint32_t)at), word, &image))
+		return mproc__fail(-ESTALE, "open %s %s: it is gone", spec->what, name);
+	r = matches(&image, spec, name);
+	if (r < 0)
+		return r;
+	mem = mproc__arena_at(segment, image.off, image.len);
+	/* Removed while we looked, or scribbled over. */
+	if (!mem && atomic_load_explicit(&mproc__entry_at(segment, (uint32_t)at)->word,
+					 memory_order_acquire) != word)
+		return mproc__fail(-ESTALE, "open %s %s: it is gone", spec->what, name);
+	if (!mem)
+		return mproc__fail(-EBADMSG,
+				   "open %s %s: %" PRIu64 " bytes at offset %" PRIu64
+				   " are no block",
+				   spec->what, name, image.len, image.off);
+	*ret = object_of((uint32_t)at, &image, mem);
 	return 0;
 }
 
@@ -263,15 +324,7 @@ bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64
 	    !mproc__image_take(entry, word, &image) || image.kind != kind ||
 	    (process && whose != process))
 		return false;
-	*ret = (struct mproc__object){
-		.entry = at,
-		.kind = image.kind,
-		.generation = mproc__entry_generation(word),
-		.off = image.off,
-		.len = image.len,
-		.type = image.type,
-		.mem = mproc__arena_at(segment, image.off, image.len),
-	};
+	*ret = object_of(at, &image, mproc__arena_at(segment, image.off, image.len));
 	return ret->mem;
 }
 

@@ -9,6 +9,8 @@
  * without a name, so that shmtool sees it.
  */
 
+#include <mproc/ref.h>
+
 #include "shm/segment.h"
 
 /* Bytes in the longest name of an object, its NUL not counted. */
@@ -58,6 +60,22 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 /* Either; the race is solved inside. Return: 1 if it was created, 0 if found, or negative. */
 int mproc__object_open_or_create(struct mproc__object *ret, mproc_segment *segment,
 				 const struct mproc__object_spec *spec);
+
+/*
+ * What names an object in every process, with a name or without one: the offset of its
+ * entry, which no block of the arena has.
+ */
+struct mproc_ref mproc__object_ref(mproc_segment *segment, const struct mproc__object *object);
+
+/*
+ * Find an object by reference. @spec->name and @spec->init are not used; @spec->len 0
+ * means any.
+ *
+ * Return: 0, or -EINVAL if @ref is another segment's or no object's, -ESTALE if the object
+ * is gone, -EEXIST if it is of another kind, -EPROTO, -EBADMSG.
+ */
+int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
+			   const struct mproc__object_spec *spec, const struct mproc_ref *ref);
 
 /*
  * Remove an object and free its block. Handles that are still open find -ESTALE

@@ -103,6 +103,7 @@ static int handle_new(mproc_segment **ret, const struct mproc__segment_head *hea
 
 	if (!segment)
 		return mproc__fail(-ENOMEM, "%s: no memory for a handle", what);
+	memcpy(&segment->id, head->uuid, sizeof(segment->id));
 	segment->size = size;
 	segment->n_objects = head->n_objects;
 	segment->flags = head->flags;

@@ -29,6 +29,7 @@ struct mproc__arena_place {
 
 struct mproc_segment {
 	struct mproc__range *range;
+	uint64_t id;   /* of this segment and no other: what references name */
 	uint64_t size; /* bytes allocated; a checked copy, like the next three */
 	uint32_t n_objects;
 	uint32_t flags;

@@ -6,6 +6,7 @@
  * Everything that mproc offers
  */
 
+#include <mproc/any.h>
 #include <mproc/array.h>
 #include <mproc/barrier.h>
 #include <mproc/common.h>
@@ -22,6 +23,7 @@
 #include <mproc/pack.h>
 #include <mproc/pool.h>
 #include <mproc/queue.h>
+#include <mproc/ref.h>
 #include <mproc/rmutex.h>
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>

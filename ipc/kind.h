@@ -9,6 +9,7 @@
  * defined on the top floor (pool/kinds.c) and called through from here.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,17 @@ struct mproc__kind {
 	 */
 	int (*reap)(struct mproc__range *range, struct mproc__self *me, uint32_t proc,
 		    uint64_t generation);
+	/*
+	 * An object of this kind, @len bytes at @off, has been removed, or its builder died
+	 * when it was whole: give back the blocks that it alone refers to. Called before its
+	 * own block is freed, once by whoever removes it (@wait: it may wait for the living
+	 * who are inside a call on it) and again by a reaper if that one dies meanwhile:
+	 * idempotent. NULL: there is nothing else to free.
+	 *
+	 * Return: 0, or 1 if the living are in the way (never with @wait): try again later.
+	 */
+	int (*dispose)(struct mproc__range *range, struct mproc__self *me, uint64_t off,
+		       uint64_t len, bool wait);
 	/*
 	 * Write what the text of an error calls @what: "mutex at 64 in block table". Of
 	 * the catalogue alone, which knows the names. Takes no lock.

@@ -314,6 +314,15 @@ uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off)
 	return find_first(&v, off, &b) && in_use(b.value) ? generation_shown(b.value) : 0;
 }
 
+bool mproc__arena_is_published(mproc_segment *segment, uint64_t off, uint64_t generation)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct block b;
+
+	return find_first(&v, off, &b) && mproc__arena_state(b.value) == MPROC__ARENA_USED &&
+	       generation_shown(b.value) == generation;
+}
+
 /* @generation 0: any. */
 static int adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t generation)
 {

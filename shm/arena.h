@@ -51,6 +51,9 @@ int mproc__arena_adopt(mproc_segment *segment, struct mproc__self *me, uint64_t 
  */
 uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off);
 
+/* Is the block with @generation at @off in use and published? */
+bool mproc__arena_is_published(mproc_segment *segment, uint64_t off, uint64_t generation);
+
 /*
  * As mproc__arena_adopt(), but -ESTALE unless the block still is the one that had
  * @generation: decided by the same CAS. For repairs that may come late.

@@ -22,7 +22,8 @@
  * for the word to change, and looks whether the builder still lives.
  *
  * The block. It is allocated PRIVATE to the builder, published, and then the entry
- * becomes LIVE; a removal goes the same way back: DYING, PRIVATE, TOMB, free. Killed
+ * becomes LIVE; a removal goes the same way back: DYING, what else the object has is
+ * freed by its kind, PRIVATE, TOMB, free. Killed
  *
  *	before RESERVED		the block is private to the dead: the arena's reaper
  *	before it is published	likewise; whoever comes sets TOMB
@@ -111,33 +112,70 @@ bool mproc__entry_find(const mproc_segment *segment, const struct mproc__name *n
 }
 
 /*
+ * What else the object of @entry has is freed by its kind, while its own block is still
+ * published and named by the entry: who dies in it is followed by another. A block that
+ * is private was not complete, or nothing else is left of it.
+ *
+ * Return: as struct mproc__kind's dispose().
+ */
+static int dispose(mproc_segment *segment, struct mproc__self *me, const struct mproc__entry *entry,
+		   bool wait)
+{
+	uint64_t off = atomic_load_explicit(&entry->off, memory_order_relaxed);
+	uint64_t block = atomic_load_explicit(&entry->block, memory_order_relaxed);
+	uint64_t len = atomic_load_explicit(&entry->len, memory_order_relaxed);
+	const struct mproc__kind *kind =
+		mproc__kind_find(atomic_load_explicit(&entry->kind, memory_order_relaxed));
+
+	if (!kind || !kind->dispose || !mproc__arena_is_published(segment, off, block) ||
+	    !mproc__arena_at(segment, off, len))
+		return 0;
+	return kind->dispose(segment->range, me, off, len, wait);
+}
+
+/*
  * Take the entry at @entry, whose word the caller has just made DYING in his own
  * name, out of the catalogue, and free its block if that is the entry's still.
+ *
+ * Return: 0, or 1 if the living are in the way (never with @wait).
  */
-static void bury(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry)
+static int bury(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
+		bool wait)
 {
 	uint64_t off = atomic_load_explicit(&entry->off, memory_order_relaxed);
 	uint64_t block = atomic_load_explicit(&entry->block, memory_order_relaxed);
 	uint64_t generation = atomic_load_explicit(&entry->generation, memory_order_relaxed) &
 			      MPROC__ENTRY_GENERATION_MASK;
-	bool ours = mproc__arena_adopt_exact(segment, me, off, block) == 0;
+	bool ours;
 
+	if (dispose(segment, me, entry, wait))
+		return 1;
+	ours = mproc__arena_adopt_exact(segment, me, off, block) == 0;
 	/* The block first became ours: from here on our death frees it. */
 	atomic_store_explicit(&entry->word, mproc__entry_word(generation, MPROC__ENTRY_TOMB),
 			      memory_order_release);
 	mproc__wake_all(me, &segment->catalogue->sleepers);
 	if (ours)
 		(void)mproc__arena_free(segment, me, off);
+	return 0;
 }
 
-void mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
-			 uint64_t word)
+int mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
+			uint64_t word)
 {
+	uint64_t was = word;
+
 	/* Who fails was forestalled by another who came to repair. */
-	if (atomic_compare_exchange_strong_explicit(&entry->word, &word,
-						    me->word | MPROC__ENTRY_DYING,
-						    memory_order_acq_rel, memory_order_relaxed))
-		bury(segment, me, entry);
+	if (!atomic_compare_exchange_strong_explicit(&entry->word, &word,
+						     me->word | MPROC__ENTRY_DYING,
+						     memory_order_acq_rel, memory_order_relaxed) ||
+	    bury(segment, me, entry, false) == 0)
+		return 0;
+	/* In the name of the dead again, or nobody would come back as long as we live. */
+	word = me->word | MPROC__ENTRY_DYING;
+	atomic_compare_exchange_strong_explicit(&entry->word, &word, was, memory_order_acq_rel,
+						memory_order_relaxed);
+	return 1;
 }
 
 static struct mproc__object object_of(uint32_t at, const struct mproc__image *image, void *mem)
@@ -285,8 +323,8 @@ int mproc__object_open_or_create(struct mproc__object *ret, mproc_segment *segme
 	return r;
 }
 
-int mproc__object_remove_as(mproc_segment *segment, struct mproc__self *me,
-			    const struct mproc__object *object)
+static int remove_object(mproc_segment *segment, struct mproc__self *me,
+			 const struct mproc__object *object, bool wait)
 {
 	uint64_t word = mproc__entry_word(object->generation, MPROC__ENTRY_LIVE);
 	struct mproc__entry *entry = mproc__entry_at(segment, object->entry);
@@ -300,16 +338,23 @@ int mproc__object_remove_as(mproc_segment *segment, struct mproc__self *me,
 		return mproc__fail(-ESTALE, "remove: object %" PRIu32 " is gone already",
 				   object->entry);
 	}
-	bury(segment, me, entry);
+	/* One whose living are in the way is gone, and goes back when we end. */
+	(void)bury(segment, me, entry, wait);
 	mproc__act_end(me, act);
 	return 0;
+}
+
+int mproc__object_remove_as(mproc_segment *segment, struct mproc__self *me,
+			    const struct mproc__object *object)
+{
+	return remove_object(segment, me, object, false);
 }
 
 int mproc__object_remove(mproc_segment *segment, const struct mproc__object *object)
 {
 	struct mproc__self *me = mproc__self(segment->catalogue, "remove");
 
-	return me ? mproc__object_remove_as(segment, me, object) : mproc__self_error();
+	return me ? remove_object(segment, me, object, true) : mproc__self_error();
 }
 
 bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64_t process,
@@ -365,9 +410,7 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 		if ((state != MPROC__ENTRY_RESERVED && state != MPROC__ENTRY_DYING) ||
 		    !mproc__dead(range, mproc__entry_owner(word)))
 			continue;
-		if (me)
-			mproc__entry_repair(segment, me, entry, word);
-		else
+		if (!me || mproc__entry_repair(segment, me, entry, word))
 			left = 1;
 	}
 	return left;

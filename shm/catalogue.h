@@ -78,8 +78,8 @@ int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
 			   const struct mproc__object_spec *spec, const struct mproc_ref *ref);
 
 /*
- * Remove an object and free its block. Handles that are still open find -ESTALE
- * by mproc__object_check().
+ * Remove an object, free what its kind says else belongs to it, and its block. Handles
+ * that are still open find -ESTALE by mproc__object_check().
  *
  * Return: 0, or -ESTALE if it is gone already.
  */

@@ -189,7 +189,7 @@ static int wait_for_builder(struct build *b)
 			continue;
 		died = mproc__dead(b->segment->range, mproc__entry_owner(b->word));
 		if (died) {
-			mproc__entry_repair(b->segment, b->me, entry, b->word);
+			(void)mproc__entry_repair(b->segment, b->me, entry, b->word);
 			break;
 		}
 		key = mproc__wait_announce(&wait, sleepers);

@@ -51,10 +51,12 @@ bool mproc__entry_find(const mproc_segment *segment, const struct mproc__name *n
 
 /*
  * The owner of @entry, as @word has it, is dead: undo what he was building, end what
- * he was removing.
+ * he was removing. Never waits for the living.
+ *
+ * Return: 0, or 1 if they are in the way: the entry is as it was.
  */
-void mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
-			 uint64_t word);
+int mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
+			uint64_t word);
 
 /* "mutex at 64 in block table", "value count": see struct mproc__kind. */
 void mproc__catalogue_describe(struct mproc__range *range, uint64_t what, char *buf, size_t cap);

@@ -81,6 +81,8 @@ static struct mproc__identity nobody;
 _Thread_local struct mproc__identity *mproc__identity
 	__attribute__((__tls_model__("initial-exec"))) = &nobody;
 
+_Atomic(uint32_t) mproc__n_read_only;
+
 static _Thread_local int self_error;
 
 /* Of the thread that holds the fork lock, to be given back to it; guarded by that lock. */
@@ -174,13 +176,26 @@ struct mproc__range *mproc__range_nth(uint32_t i)
 	return atomic_load_explicit(&ranges[i].base, memory_order_acquire) ? &ranges[i] : NULL;
 }
 
-struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino)
+struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino, bool read_only)
 {
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++)
 		if (atomic_load_explicit(&ranges[i].base, memory_order_acquire) &&
-		    ranges[i].dev == dev && ranges[i].ino == ino)
+		    ranges[i].dev == dev && ranges[i].ino == ino &&
+		    ranges[i].read_only == read_only)
 			return &ranges[i];
 	return NULL;
+}
+
+bool mproc__is_read_only_slow(const void *object)
+{
+	const struct mproc__range *range = mproc__range_find(object);
+
+	return range && range->read_only;
+}
+
+int mproc__fail_read_only(const char *what)
+{
+	return mproc__fail(-EROFS, "%s: the segment is attached for reading only", what);
 }
 
 /* Open @path if it leads to the range's file. Return: a descriptor or -1. */
@@ -192,7 +207,7 @@ static int open_same(struct mproc__range *range, const char *path, int flags)
 	/* A look first: to open whatever else this leads to by now may have effects. */
 	if (stat(path, &st) < 0 || st.st_dev != range->dev || st.st_ino != range->ino)
 		return -1;
-	fd = open(path, O_RDWR | O_CLOEXEC | flags);
+	fd = open(path, (range->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | flags);
 	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_dev != range->dev || st.st_ino != range->ino)) {
 		close(fd);
 		fd = -1;
@@ -298,7 +313,8 @@ static int process_attach(struct mproc__range *range)
 	struct attachment *at = &process->at[range->index];
 	int r;
 
-	if (at->attached)
+	/* Who only reads is none of those who take part. */
+	if (at->attached || range->read_only)
 		return 0;
 	r = slot_take(range, false, &at->proc, &at->pin);
 	if (r < 0)
@@ -323,13 +339,16 @@ int mproc__range_attach_all(void)
 	return first;
 }
 
-int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
-		     struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path,
-		     void *owner)
+/*
+ * Describe the mapping in a free entry of the table, which nobody can find there yet.
+ *
+ * Return: 0, -ENOMEM, -EMFILE, -EBADMSG or what fstat(2) says; with a text.
+ */
+static int range_fill(struct mproc__range **ret, size_t size, struct mproc__registry *reg,
+		      uint64_t reg_room, int fd, const char *path)
 {
 	struct mproc__range *range = NULL;
 	struct stat st;
-	int r;
 
 	if (process->key == UINT64_MAX)
 		return mproc__fail(-ENOMEM, "attach: no memory that fork wipes (MADV_WIPEONFORK)");
@@ -370,12 +389,26 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 	range->ino = st.st_ino;
 	range->named = path;
 	snprintf(range->path, sizeof(range->path), "%s", path ? path : "");
-	range->owner = owner;
+	memset(&process->at[range->index], 0, sizeof(process->at[0]));
+	*ret = range;
+	return 0;
+}
 
+int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
+		     struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path,
+		     void *owner)
+{
+	struct mproc__range *range;
+	int r;
+
+	r = range_fill(&range, size, reg, reg_room, fd, path);
+	if (r < 0)
+		return r;
+	range->owner = owner;
+	range->read_only = false;
 	r = mproc__token_selftest(fd, path ? path : "memfd");
 	if (r < 0)
 		return r;
-	memset(&process->at[range->index], 0, sizeof(process->at[0]));
 	/* Reaping, which attaching may entail, needs both. */
 	*ret = range;
 	atomic_store_explicit(&range->base, (uintptr_t)base, memory_order_release);
@@ -385,6 +418,25 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 		*ret = NULL;
 	}
 	return r;
+}
+
+int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t size,
+			       struct mproc__registry *reg, uint64_t reg_room, int fd,
+			       const char *path, void *owner)
+{
+	struct mproc__range *range;
+	int r;
+
+	r = range_fill(&range, size, reg, reg_room, fd, path);
+	if (r < 0)
+		return r;
+	range->owner = owner;
+	range->read_only = true;
+	*ret = range;
+	/* Before anybody can come upon an address in it. */
+	atomic_fetch_add_explicit(&mproc__n_read_only, 1, memory_order_relaxed);
+	atomic_store_explicit(&range->base, (uintptr_t)base, memory_order_release);
+	return 0;
 }
 
 void mproc__range_remove(struct mproc__range *range)
@@ -408,6 +460,8 @@ void mproc__range_remove(struct mproc__range *range)
 	}
 	memset(at, 0, sizeof(*at));
 	atomic_store_explicit(&range->base, 0, memory_order_release);
+	if (range->read_only)
+		atomic_fetch_sub_explicit(&mproc__n_read_only, 1, memory_order_relaxed);
 	/* A number that was recycled is not ours to close. */
 	if (fstat(fd, &st) == 0 && st.st_dev == range->dev && st.st_ino == range->ino)
 		close(fd);
@@ -522,6 +576,10 @@ struct mproc__self *mproc__self_slow(const void *object, const char *what)
 	if (!range) {
 		self_error = mproc__fail(-ENOTCONN, "%s: address %p lies in no attached segment",
 					 what, object);
+		return NULL;
+	}
+	if (range->read_only) {
+		self_error = mproc__fail_read_only(what);
 		return NULL;
 	}
 	mproc__fork_lock();

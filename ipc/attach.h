@@ -36,6 +36,7 @@ struct mproc__range {
 	dev_t dev;
 	ino_t ino;
 	bool named;     /* fork hands over its slot, so that a daemon keeps its name */
+	bool read_only; /* mapped for reading alone: this process takes no part in it */
 	char path[512]; /* of the file, "" if anonymous */
 	void *owner;    /* the segment's handle, for shm/ alone */
 };
@@ -156,6 +157,14 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 		     void *owner);
 
 /*
+ * The same for a mapping that cannot be written to: the process takes no slot, and has
+ * no identity there. mproc__self() is NULL then, and mproc__self_error() -EROFS.
+ */
+int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t size,
+			       struct mproc__registry *reg, uint64_t reg_room, int fd,
+			       const char *path, void *owner);
+
+/*
  * Leave: give back the records of all threads of this process and its slot,
  * forget every thread's cached identity, close the descriptor. The mapping
  * stays, for the caller to unmap. The caller holds the fork lock.
@@ -169,10 +178,29 @@ struct mproc__range *mproc__range_find(const void *addr);
 struct mproc__range *mproc__range_nth(uint32_t i);
 
 /*
- * The range of the file, or NULL: one mapping per segment and process. The caller
- * holds the fork lock.
+ * The range of the file, or NULL: one mapping per segment, process and way of using it.
+ * The caller holds the fork lock.
  */
-struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino);
+struct mproc__range *mproc__range_find_file(dev_t dev, ino_t ino, bool read_only);
+
+/* How many ranges of this process are read-only. */
+extern _Atomic(uint32_t) mproc__n_read_only;
+
+bool mproc__is_read_only_slow(const void *object);
+
+/*
+ * Does @object lie where this process may only read? For calls that write without an
+ * identity, which mproc__self() would refuse. Can be asked in a signal handler.
+ */
+static inline bool mproc__is_read_only(const void *object)
+{
+	return __builtin_expect(
+		       atomic_load_explicit(&mproc__n_read_only, memory_order_relaxed) != 0, 0) &&
+	       mproc__is_read_only_slow(object);
+}
+
+/* What such a call then says of itself: "mutex init". Return: -EROFS. */
+int mproc__fail_read_only(const char *what);
 
 /*
  * A private description of the range's file, never shared with anybody.

@@ -41,6 +41,8 @@ int mproc_barrier_init(mproc_barrier *barrier, uint32_t parties, uint32_t flags)
 		return mproc__fail(-ENOTCONN,
 				   "barrier init: %zu bytes at %p lie in no attached segment",
 				   mproc_barrier_size(parties), (void *)barrier);
+	if (mproc__is_read_only(barrier))
+		return mproc__fail_read_only("barrier init");
 	for (uint32_t i = 0; i < parties; i++) {
 		atomic_store_explicit(&b->places[i].owner, VACANT, memory_order_relaxed);
 		atomic_store_explicit(&b->places[i].ticket, 0, memory_order_relaxed);
@@ -56,7 +58,7 @@ int mproc_barrier_init(mproc_barrier *barrier, uint32_t parties, uint32_t flags)
 
 void mproc_barrier_destroy(mproc_barrier *barrier)
 {
-	if (barrier)
+	if (barrier && !mproc__is_read_only(barrier))
 		atomic_store_explicit(&((struct mproc__barrier *)barrier)->lock.tag, 0,
 				      memory_order_release);
 }

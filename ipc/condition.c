@@ -341,6 +341,8 @@ int mproc_condition_init(mproc_condition *condition, uint32_t flags)
 		return mproc__fail(-ENOTCONN,
 				   "condition init: address %p lies in no attached segment",
 				   (void *)condition);
+	if (mproc__is_read_only(condition))
+		return mproc__fail_read_only("condition init");
 	if (forget_dead(range,
 			mproc__what(MPROC__KIND_CONDITION, (uintptr_t)condition - range->base)) < 0)
 		return mproc__fail(-EBUSY,
@@ -357,7 +359,7 @@ int mproc_condition_init(mproc_condition *condition, uint32_t flags)
 
 void mproc_condition_destroy(mproc_condition *condition)
 {
-	if (condition)
+	if (condition && !mproc__is_read_only(condition))
 		atomic_store_explicit(&condition_of(condition)->lock.tag, 0, memory_order_release);
 }
 

@@ -61,6 +61,8 @@ int mproc_event_init(mproc_event *event, uint32_t flags)
 	if (!mproc__range_find(event))
 		return mproc__fail(-ENOTCONN, "event init: address %p lies in no attached segment",
 				   (void *)event);
+	if (mproc__is_read_only(event))
+		return mproc__fail_read_only("event init");
 	atomic_store_explicit(&e->state, 0, memory_order_relaxed);
 	atomic_store_explicit(&e->waitable.sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&e->waitable.polled, 0, memory_order_relaxed);
@@ -70,7 +72,7 @@ int mproc_event_init(mproc_event *event, uint32_t flags)
 
 void mproc_event_destroy(mproc_event *event)
 {
-	if (event)
+	if (event && !mproc__is_read_only(event))
 		atomic_store_explicit(&event_of(event)->tag, 0, memory_order_release);
 }
 
@@ -82,6 +84,8 @@ int mproc_event_set(mproc_event *event)
 
 	if (!is_event(event))
 		return -EINVAL;
+	if (mproc__is_read_only(event))
+		return -EROFS;
 	state = atomic_load_explicit(&e->state, memory_order_relaxed);
 	while (!atomic_compare_exchange_weak_explicit(&e->state, &state, ((state & ~1u) + 2) | 1,
 						      memory_order_seq_cst, memory_order_relaxed))
@@ -98,6 +102,8 @@ int mproc_event_clear(mproc_event *event)
 {
 	if (!is_event(event))
 		return mproc__fail(-EINVAL, "event clear: no event at %p", (void *)event);
+	if (mproc__is_read_only(event))
+		return mproc__fail_read_only("event clear");
 	atomic_fetch_and_explicit(&event_of(event)->state, ~1u, memory_order_acq_rel);
 	return 0;
 }

@@ -54,6 +54,8 @@ int mproc_latch_init(mproc_latch *latch, uint32_t count)
 	if (!mproc__range_find(latch))
 		return mproc__fail(-ENOTCONN, "latch init: address %p lies in no attached segment",
 				   (void *)latch);
+	if (mproc__is_read_only(latch))
+		return mproc__fail_read_only("latch init");
 	atomic_store_explicit(&l->count, count, memory_order_relaxed);
 	atomic_store_explicit(&l->waitable.sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&l->waitable.polled, 0, memory_order_relaxed);
@@ -63,7 +65,7 @@ int mproc_latch_init(mproc_latch *latch, uint32_t count)
 
 void mproc_latch_destroy(mproc_latch *latch)
 {
-	if (latch)
+	if (latch && !mproc__is_read_only(latch))
 		atomic_store_explicit(&latch_of(latch)->tag, 0, memory_order_release);
 }
 
@@ -75,6 +77,8 @@ int mproc_latch_count_down(mproc_latch *latch, uint32_t n)
 
 	if (!is_latch(latch))
 		return -EINVAL;
+	if (mproc__is_read_only(latch))
+		return -EROFS;
 	count = atomic_load_explicit(&l->count, memory_order_relaxed);
 	do {
 		/* More than INT32_MAX was never there: scribbled, and not to be told as an error.

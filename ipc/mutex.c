@@ -84,6 +84,8 @@ int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 	if (!range)
 		return mproc__fail(-ENOTCONN, "mutex init: address %p lies in no attached segment",
 				   (void *)mutex);
+	if (mproc__is_read_only(mutex))
+		return mproc__fail_read_only("mutex init");
 	mproc__order_forget(range, mutex);
 	atomic_store_explicit(&lock_of(mutex)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(mutex)->sleepers, 0, memory_order_relaxed);
@@ -93,7 +95,7 @@ int mproc_mutex_init(mproc_mutex *mutex, uint32_t flags)
 
 void mproc_mutex_destroy(mproc_mutex *mutex)
 {
-	if (!mutex)
+	if (!mutex || mproc__is_read_only(mutex))
 		return;
 	atomic_store_explicit(&lock_of(mutex)->tag, 0, memory_order_release);
 	mproc__order_forget(mproc__range_find(mutex), mutex);

@@ -58,6 +58,8 @@ int mproc_once_init(mproc_once *once, uint32_t flags)
 	if (!mproc__range_find(once))
 		return mproc__fail(-ENOTCONN, "once init: address %p lies in no attached segment",
 				   (void *)once);
+	if (mproc__is_read_only(once))
+		return mproc__fail_read_only("once init");
 	atomic_store_explicit(&lock_of(once)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(once)->sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(once)->tag, ONCE_TAG, memory_order_release);
@@ -66,7 +68,7 @@ int mproc_once_init(mproc_once *once, uint32_t flags)
 
 void mproc_once_destroy(mproc_once *once)
 {
-	if (once)
+	if (once && !mproc__is_read_only(once))
 		atomic_store_explicit(&lock_of(once)->tag, 0, memory_order_release);
 }
 

@@ -230,6 +230,8 @@ bool mproc__dead(struct mproc__range *range, uint64_t word)
 	if (mproc__range_slot(range) == (int)mproc__own_proc(own) ||
 	    mproc__token_held(range, MPROC__BYTE_SLOT(mproc__own_proc(own)), 1) != 0)
 		return false;
+	if (range->read_only)
+		return true;
 	atomic_compare_exchange_strong(&range->threads[index].own, &own,
 				       (own & ~UINT64_C(15)) | MPROC__THREAD_DYING);
 	return true;
@@ -247,6 +249,8 @@ bool mproc__proc_dead(struct mproc__range *range, uint32_t proc, uint64_t genera
 	if (mproc__range_slot(range) == (int)proc ||
 	    mproc__token_held(range, MPROC__BYTE_SLOT(proc), 1) != 0)
 		return false;
+	if (range->read_only)
+		return true;
 	atomic_compare_exchange_strong(&range->procs[proc].st, &st,
 				       mproc__proc_word(generation, MPROC__PROC_REAPING));
 	return true;

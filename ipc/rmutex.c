@@ -165,6 +165,8 @@ int mproc_rmutex_init(mproc_rmutex *rmutex, uint32_t flags)
 	if (!range)
 		return mproc__fail(-ENOTCONN, "rmutex init: address %p lies in no attached segment",
 				   (void *)rmutex);
+	if (mproc__is_read_only(rmutex))
+		return mproc__fail_read_only("rmutex init");
 	mproc__order_forget(range, rmutex);
 	atomic_store_explicit(&lock_of(rmutex)->word, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock_of(rmutex)->sleepers, 0, memory_order_relaxed);
@@ -174,7 +176,7 @@ int mproc_rmutex_init(mproc_rmutex *rmutex, uint32_t flags)
 
 void mproc_rmutex_destroy(mproc_rmutex *rmutex)
 {
-	if (!rmutex)
+	if (!rmutex || mproc__is_read_only(rmutex))
 		return;
 	atomic_store_explicit(&lock_of(rmutex)->tag, 0, memory_order_release);
 	mproc__order_forget(mproc__range_find(rmutex), rmutex);

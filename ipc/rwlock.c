@@ -164,6 +164,8 @@ int mproc_rwlock_init(mproc_rwlock *rwlock, uint32_t flags)
 	if (!mproc__range_find(rwlock))
 		return mproc__fail(-ENOTCONN, "rwlock init: address %p lies in no attached segment",
 				   (void *)rwlock);
+	if (mproc__is_read_only(rwlock))
+		return mproc__fail_read_only("rwlock init");
 	atomic_store_explicit(&rw->lock.word, 0, memory_order_relaxed);
 	atomic_store_explicit(&rw->lock.sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&rw->readers, 0, memory_order_relaxed);
@@ -175,7 +177,7 @@ int mproc_rwlock_init(mproc_rwlock *rwlock, uint32_t flags)
 
 void mproc_rwlock_destroy(mproc_rwlock *rwlock)
 {
-	if (rwlock)
+	if (rwlock && !mproc__is_read_only(rwlock))
 		atomic_store_explicit(&rwlock_of(rwlock)->lock.tag, 0, memory_order_release);
 }
 

@@ -178,6 +178,8 @@ int mproc_semaphore_init(mproc_semaphore *semaphore, uint32_t kind, uint32_t val
 		return mproc__fail(-ENOTCONN,
 				   "semaphore init: [%p, + %zu) lies in no attached segment",
 				   (void *)semaphore, size_of(n_cells));
+	if (mproc__is_read_only(semaphore))
+		return mproc__fail_read_only("semaphore init");
 	atomic_store_explicit(&s->n_cells, n_cells, memory_order_relaxed);
 	atomic_store_explicit(&s->waitable.sleepers, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->waitable.polled, 0, memory_order_relaxed);
@@ -196,7 +198,7 @@ int mproc_semaphore_init(mproc_semaphore *semaphore, uint32_t kind, uint32_t val
 
 void mproc_semaphore_destroy(mproc_semaphore *semaphore)
 {
-	if (semaphore)
+	if (semaphore && !mproc__is_read_only(semaphore))
 		atomic_store_explicit(&shared_of(semaphore)->tag, 0, memory_order_release);
 }
 
@@ -367,6 +369,8 @@ int mproc_semaphore_release(mproc_semaphore *semaphore, uint32_t n)
 	/* The others may be released in a signal handler: no text. */
 	if (!n || (tag != MPROC__SEMAPHORE_SIGNALS && tag != MPROC__SEMAPHORE_LEASES))
 		return -EINVAL;
+	if (mproc__is_read_only(semaphore))
+		return -EROFS;
 	r = tag == MPROC__SEMAPHORE_SIGNALS ? signals_add(s, n) : mproc__leases_add(s, n);
 	if (r == 0 && (atomic_load_explicit(&s->waitable.sleepers, memory_order_seq_cst) & 1)) {
 		saved = errno;

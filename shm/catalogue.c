@@ -223,7 +223,7 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 	r = mproc__name_make(&name, spec, "open");
 	if (r < 0)
 		return r;
-	if (!mproc__self(segment->catalogue, spec->what))
+	if (!segment->range->read_only && !mproc__self(segment->catalogue, spec->what))
 		return mproc__self_error();
 	for (;;) {
 		if (!mproc__entry_find(segment, &name, &at, &image))
@@ -280,7 +280,7 @@ int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
 	if (rel % sizeof(struct mproc__entry) || at >= segment->n_objects)
 		return mproc__fail(-EINVAL, "open %s %s: no object is at offset %" PRIu64,
 				   spec->what, name, ref->off);
-	if (!mproc__self(segment->catalogue, spec->what))
+	if (!segment->range->read_only && !mproc__self(segment->catalogue, spec->what))
 		return mproc__self_error();
 	word = mproc__entry_word(ref->generation, MPROC__ENTRY_LIVE);
 	if (!mproc__image_take(mproc__entry_at(segment, (uint32_t)at), word, &image))

@@ -223,6 +223,8 @@ int mproc__cells_atomic(struct mproc__cells *c, enum mproc__cell_op op,
 	r = check_scalar(c, type, i, op >= MPROC__CELL_ADD);
 	if (r < 0)
 		return r;
+	if (op != MPROC__CELL_LOAD && mproc__is_read_only(c->shared))
+		return mproc__fail_read_only(c->noun);
 	at = c->items + i * size;
 	x = arg ? word_from(arg, size) : 0;
 	switch (size) {
@@ -259,6 +261,8 @@ int mproc__cells_cas(struct mproc__cells *c, const struct mproc_type *type, uint
 	r = check_scalar(c, type, i, false);
 	if (r < 0)
 		return r;
+	if (mproc__is_read_only(c->shared))
+		return mproc__fail_read_only(c->noun);
 	at = c->items + i * size;
 	x = word_from(arg, size);
 	was = word_from(expected, size);

@@ -44,27 +44,20 @@
 #include "shm/segment_file.h"
 #include "shm/segment_head.h"
 
-#define WHAT_MAX (MPROC_SEGMENT_NAME_MAX + 32)
-
 /* Handles of this process; under the fork lock. */
 static mproc_segment *segments;
 
 static _Atomic(mproc_segment *) default_segment;
 
-static void what_make(char what[WHAT_MAX], const char *verb, const char *name)
+/* Map the file, with as many addresses behind it as can be had, up to its maximum. */
+static int map(const struct mproc__coming *c, void **ret, size_t *ret_len)
 {
-	/* A name that is too long gets its own error. */
-	snprintf(what, WHAT_MAX, "%s %s", verb, name ? name : "segment");
-}
-
-/* Map @size bytes of @fd, with as many addresses behind them as can be had, up to @max. */
-static int map(int fd, uint64_t size, uint64_t max, void **ret, size_t *ret_len, const char *what)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), len = max;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), len = c->head->size_max;
+	int prot = c->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
 	char want[24];
 
 	for (;;) {
-		void *base = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		void *base = mmap(NULL, (size_t)len, prot, MAP_SHARED, c->fd, 0);
 
 		if (base != MAP_FAILED) {
 			*ret = base;
@@ -72,10 +65,10 @@ static int map(int fd, uint64_t size, uint64_t max, void **ret, size_t *ret_len,
 			return 0;
 		}
 		/* ENOMEM: RLIMIT_AS; EAGAIN: what is mapped is locked, and RLIMIT_MEMLOCK. */
-		if (len == size || (errno != ENOMEM && errno != EAGAIN))
-			return mproc__fail_errno(-errno, "%s: map %s", what,
+		if (len == c->size || (errno != ENOMEM && errno != EAGAIN))
+			return mproc__fail_errno(-errno, "%s: map %s", c->what,
 						 mproc__size_text(want, len));
-		len = size + (len - size) / 2 / page * page;
+		len = c->size + (len - c->size) / 2 / page * page;
 	}
 }
 
@@ -89,33 +82,32 @@ static struct mproc__attached attached_of(const mproc_segment *segment, int own)
 	};
 }
 
-/*
- * Attach to the mapping of @fd, which becomes the segment's, and enter the handle
- * into the list.
- */
-static int handle_new(mproc_segment **ret, const struct mproc__segment_head *head, int fd,
-		      void *base, size_t len, uint64_t size, const char *name, const char *path,
-		      const char *what)
+/* Attach to the mapping, and enter the handle into the list; the descriptor becomes its. */
+static int handle_new(mproc_segment **ret, const struct mproc__coming *c, void *base, size_t len)
 {
-	const struct mproc__section *sections = head->sections;
+	const struct mproc__section *sections = c->head->sections;
+	uint64_t reg_len = sections[MPROC__SECTION_REGISTRY].len;
 	mproc_segment *segment = calloc(1, sizeof(*segment));
+	void *reg = (char *)base + sections[MPROC__SECTION_REGISTRY].off;
 	int r;
 
 	if (!segment)
-		return mproc__fail(-ENOMEM, "%s: no memory for a handle", what);
-	memcpy(&segment->id, head->uuid, sizeof(segment->id));
-	segment->size = size;
-	segment->n_objects = head->n_objects;
-	segment->flags = head->flags;
+		return mproc__fail(-ENOMEM, "%s: no memory for a handle", c->what);
+	memcpy(&segment->id, c->head->uuid, sizeof(segment->id));
+	segment->size = c->size;
+	segment->n_objects = c->head->n_objects;
+	segment->flags = c->head->flags;
 	segment->n_handles = 1;
-	snprintf(segment->name, sizeof(segment->name), "%s", name ? name : "");
+	snprintf(segment->name, sizeof(segment->name), "%s", c->name ? c->name : "");
 	segment->catalogue = (void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off);
 	segment->arena = (void *)((char *)base + sections[MPROC__SECTION_ARENA].off);
 	r = mproc__arena_open(segment, base);
-	if (r == 0)
-		r = mproc__range_add(&segment->range, base, len,
-				     (void *)((char *)base + sections[MPROC__SECTION_REGISTRY].off),
-				     sections[MPROC__SECTION_REGISTRY].len, fd, path, segment);
+	if (r == 0 && c->read_only)
+		r = mproc__range_add_read_only(&segment->range, base, len, reg, reg_len, c->fd,
+					       c->path, segment);
+	else if (r == 0)
+		r = mproc__range_add(&segment->range, base, len, reg, reg_len, c->fd, c->path,
+				     segment);
 	if (r < 0) {
 		free(segment);
 		return r;
@@ -126,24 +118,22 @@ static int handle_new(mproc_segment **ret, const struct mproc__segment_head *hea
 	return 0;
 }
 
-/* Map and attach. @fresh: write what a new segment begins with. */
-static int enter(mproc_segment **ret, const struct mproc__segment_head *head, int fd, uint64_t size,
-		 bool fresh, const char *name, const char *path, const char *what)
+int mproc__segment_enter(mproc_segment **ret, const struct mproc__coming *c)
 {
 	void *base = NULL;
 	size_t len = 0;
 	int r;
 
-	r = map(fd, size, head->size_max, &base, &len, what);
+	r = map(c, &base, &len);
 	if (r < 0)
 		return r;
 	/* A core file would take long to write, and our slot be held until it is. */
-	if (!(head->flags & MPROC_SEGMENT_DUMP) && madvise(base, len, MADV_DONTDUMP) < 0)
-		r = mproc__fail_errno(-errno, "%s: madvise", what);
-	if (r == 0 && fresh)
-		r = mproc__head_write(base, head, what);
+	if (!(c->head->flags & MPROC_SEGMENT_DUMP) && madvise(base, len, MADV_DONTDUMP) < 0)
+		r = mproc__fail_errno(-errno, "%s: madvise", c->what);
+	if (r == 0 && c->fresh)
+		r = mproc__head_write(base, c->head, c->what);
 	if (r == 0)
-		r = handle_new(ret, head, fd, base, len, size, name, path, what);
+		r = handle_new(ret, c, base, len);
 	if (r < 0)
 		munmap(base, len);
 	return r;
@@ -163,7 +153,7 @@ static void let_go(mproc_segment *segment, bool leave)
 
 	mproc__error_keep(text);
 	snprintf(path, sizeof(path), "%s", range->path);
-	if (leave && path[0] && !(segment->flags & MPROC_SEGMENT_PERSISTENT))
+	if (leave && path[0] && !range->read_only && !(segment->flags & MPROC_SEGMENT_PERSISTENT))
 		fd = mproc__range_reopen(range, NULL);
 	for (mproc_segment **at = &segments; *at; at = &(*at)->next) {
 		if (*at == segment) {
@@ -190,7 +180,7 @@ static int create(mproc_segment **ret, const char *name, const struct mproc__seg
 	struct mproc__file file;
 	int r;
 
-	r = mproc__file_make(&file, name, what);
+	r = mproc__file_make(&file, NULL, name, what);
 	if (r < 0)
 		return r;
 	/* Before anything is allocated in vain. */
@@ -198,8 +188,15 @@ static int create(mproc_segment **ret, const char *name, const struct mproc__seg
 	if (r == 0)
 		r = mproc__file_allocate(&file, head->size, what);
 	if (r == 0)
-		r = enter(&segment, head, file.fd, head->size, true, name, name ? file.path : NULL,
-			  what);
+		r = mproc__segment_enter(&segment, &(struct mproc__coming){
+							   .head = head,
+							   .fd = file.fd,
+							   .size = head->size,
+							   .name = name,
+							   .path = name ? file.path : NULL,
+							   .what = what,
+							   .fresh = true,
+						   });
 	if (r == 0)
 		r = mproc__file_publish(&file, head->mode, what);
 	if (r == 0) {
@@ -218,11 +215,11 @@ int mproc_segment_create(mproc_segment **ret, const char *name,
 			 const struct mproc_segment_opts *opts)
 {
 	struct mproc__segment_head head;
-	char what[WHAT_MAX];
+	char what[MPROC__SEGMENT_WHAT_MAX];
 	int r;
 
 	assert(ret);
-	what_make(what, "create", name);
+	mproc__segment_what(what, "create", name);
 	r = mproc__head_make(&head, name, opts, what);
 	if (r < 0)
 		return r;
@@ -230,100 +227,6 @@ int mproc_segment_create(mproc_segment **ret, const char *name,
 	r = create(ret, name, &head, what);
 	mproc__fork_unlock();
 	return r;
-}
-
-/* With the name kept: is anybody attached, or may nobody be? Return: 0, -ENOENT or another. */
-static int check_lived_in(int fd, const struct mproc__segment_head *head, const char *what)
-{
-	int r;
-
-	if (head->flags & MPROC_SEGMENT_PERSISTENT || head->byte_order != MPROC__SEGMENT_BYTE_ORDER)
-		return 0;
-	r = mproc__file_lived_in(fd);
-	if (r < 0)
-		return mproc__fail_errno(r, "%s: lock", what);
-	return r ? 0 : -ENOENT;
-}
-
-/* Return: 0 and the descriptor is the segment's, 1 it was attached already, or negative. */
-static int open_file(mproc_segment **ret, int fd, const char *name, const char *path,
-		     const char *what)
-{
-	struct mproc__segment_head head;
-	struct mproc__range *range;
-	struct stat st;
-	uint64_t size = 0;
-	void *token;
-	int r;
-
-	if (fstat(fd, &st) < 0)
-		return mproc__fail_errno(-errno, "%s", what);
-	range = mproc__range_find_file(st.st_dev, st.st_ino);
-	if (range) {
-		*ret = mproc__segment_of(range);
-		(*ret)->n_handles++;
-		return 1;
-	}
-	r = mproc__file_head(fd, &head, what);
-	if (r == 0)
-		r = mproc__file_enter(&token, fd, path, what);
-	if (r < 0)
-		return r;
-	r = check_lived_in(fd, &head, what);
-	if (r == 0)
-		r = mproc__head_check(fd, &head, &size, what);
-	if (r == 0)
-		r = enter(ret, &head, fd, size, false, name, path, what);
-	mproc__token_drop(token);
-	return r;
-}
-
-/* Under the fork lock. Return: 0, or 1 if the process had it mapped. */
-static int find(mproc_segment **ret, const char *name, const char *what)
-{
-	char path[MPROC__PATH_MAX];
-	int fd, r;
-
-	r = mproc__segment_path(path, name, what);
-	if (r < 0)
-		return r;
-	do {
-		fd = mproc__file_find(path, what);
-		if (fd == -ENOENT)
-			return mproc__fail(fd, "%s: there is no %s", what, path);
-		if (fd < 0)
-			return fd;
-		r = open_file(ret, fd, name, path, what);
-		if (r)
-			close(fd);
-		/* The name leads to another file by now. */
-	} while (r == -EAGAIN);
-	if (r != -ENOENT)
-		return r;
-	(void)mproc__file_clear(path, what);
-	return mproc__fail(r, "%s: its processes are all gone", what);
-}
-
-int mproc_segment_open(mproc_segment **ret, const char *name)
-{
-	mproc_segment *segment;
-	char what[WHAT_MAX];
-	int r;
-
-	assert(ret && name);
-	what_make(what, "open", name);
-	mproc__fork_lock();
-	r = find(&segment, name, what);
-	mproc__fork_unlock();
-	if (r < 0)
-		return r;
-	/* Mapped already may mean inherited, and not yet attached. */
-	if (r > 0 && !mproc__self(segment->catalogue, what)) {
-		mproc_segment_close(segment);
-		return mproc__self_error();
-	}
-	*ret = segment;
-	return 0;
 }
 
 int mproc_segment_open_or_create(mproc_segment **ret, const char *name,
@@ -458,7 +361,8 @@ __attribute__((__destructor__)) static void leave_all(void)
 		int own = mproc__range_slot(range), fd;
 		struct mproc__attached attached = attached_of(segment, own);
 
-		if (!range->path[0] || (segment->flags & MPROC_SEGMENT_PERSISTENT))
+		if (!range->path[0] || range->read_only ||
+		    (segment->flags & MPROC_SEGMENT_PERSISTENT))
 			continue;
 		if (own >= 0)
 			atomic_store_explicit(&range->procs[own].leaving,

@@ -8,9 +8,12 @@
 
 #include <mproc/segment.h>
 
+#include <stdio.h>
+
 #include "ipc/attach.h"
 
 struct mproc__catalogue;
+struct mproc__segment_head;
 struct mproc__arena;
 
 struct mproc__arena_page;
@@ -40,6 +43,37 @@ struct mproc_segment {
 	struct mproc_segment *next; /* of this process */
 	char name[MPROC_SEGMENT_NAME_MAX + 1];
 };
+
+/* A file that is about to become a segment of this process. */
+struct mproc__coming {
+	const struct mproc__segment_head *head; /* a checked copy */
+	int fd;                                 /* is the segment's if all goes well */
+	uint64_t size;                          /* bytes allocated */
+	const char *name;                       /* or NULL */
+	const char *path;                       /* where it can be opened again, or NULL */
+	const char *what;                       /* for the texts: "create jobs" */
+	bool fresh;                             /* nobody else can find it: write its beginning */
+	bool read_only;                         /* map it for reading, take no slot */
+};
+
+/*
+ * Map it, attach, and make a handle. Under the fork lock.
+ *
+ * Return: 0, or a negative errno with a text; the descriptor then is the caller's.
+ */
+int mproc__segment_enter(mproc_segment **ret, const struct mproc__coming *coming);
+
+/* mproc_segment_open() in a directory, NULL: that of segments. */
+int mproc__segment_open(mproc_segment **ret, const char *dir, const char *name);
+
+#define MPROC__SEGMENT_WHAT_MAX (MPROC_SEGMENT_NAME_MAX + 32)
+
+/* What texts begin with: "open jobs". A name that is too long gets its own error. */
+static inline void mproc__segment_what(char what[MPROC__SEGMENT_WHAT_MAX], const char *verb,
+				       const char *name)
+{
+	snprintf(what, MPROC__SEGMENT_WHAT_MAX, "%s %s", verb, name ? name : "segment");
+}
 
 /*
  * The segment a call names: NULL is the default one, made if need be.

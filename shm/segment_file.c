@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,31 @@ const char *mproc__segment_dir(void)
 	return dir;
 }
 
+int mproc__segment_dir_of(char ret[MPROC__PATH_MAX], const char *given, const char *what)
+{
+	char *resolved;
+	int r = 0;
+
+	if (!given) {
+		snprintf(ret, MPROC__PATH_MAX, "%s", mproc__segment_dir());
+		return 0;
+	}
+	resolved = realpath(given, NULL);
+	if (!resolved)
+		return mproc__fail_errno(-errno, "%s: directory %s", what, given);
+	if (snprintf(ret, MPROC__PATH_MAX, "%s", resolved) >= MPROC__PATH_MAX)
+		r = mproc__fail(-ENAMETOOLONG, "%s: the path of %.80s is too long", what, resolved);
+	free(resolved);
+	return r;
+}
+
 int mproc__segment_path(char path[MPROC__PATH_MAX], const char *name, const char *what)
+{
+	return mproc__segment_path_in(path, mproc__segment_dir(), name, what);
+}
+
+int mproc__segment_path_in(char path[MPROC__PATH_MAX], const char *in, const char *name,
+			   const char *what)
 {
 	size_t len = strlen(name);
 
@@ -83,10 +108,9 @@ int mproc__segment_path(char path[MPROC__PATH_MAX], const char *name, const char
 	if (name[0] == '.' || strchr(name, '/'))
 		return mproc__fail(-EINVAL, "%s: a name has no slash and does not begin with a dot",
 				   what);
-	if (snprintf(path, MPROC__PATH_MAX, "%s/" MPROC__SEGMENT_PREFIX "%s", mproc__segment_dir(),
-		     name) >= MPROC__PATH_MAX)
-		return mproc__fail(-ENAMETOOLONG, "%.80s: its path in %.80s is too long", what,
-				   mproc__segment_dir());
+	if (snprintf(path, MPROC__PATH_MAX, "%s/" MPROC__SEGMENT_PREFIX "%s", in, name) >=
+	    MPROC__PATH_MAX)
+		return mproc__fail(-ENAMETOOLONG, "%.80s: its path in %.80s is too long", what, in);
 	return 0;
 }
 
@@ -95,18 +119,20 @@ static void nap(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
-/* A description of the file of @fd that nobody shares. Return: a descriptor or negative. */
-static int reopen(int fd, const char *path)
+int mproc__file_reopen(int fd, const char *path, bool read_only)
 {
+	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	struct stat want, got;
 	char self[32];
 	int own;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	own = open(self, O_RDWR | O_CLOEXEC);
+	own = open(self, flags);
 	if (own >= 0)
 		return own;
-	own = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (!path)
+		return -errno;
+	own = open(path, flags | O_NOFOLLOW);
 	if (own < 0)
 		return -errno;
 	if (fstat(fd, &want) == 0 && fstat(own, &got) == 0 && want.st_dev == got.st_dev &&
@@ -124,7 +150,7 @@ static int take_attach(void **ret, int fd, const char *path, short type, const c
 	for (int i = 0; i < TRIES && r == -EAGAIN; i++) {
 		if (i)
 			nap();
-		own = reopen(fd, path);
+		own = mproc__file_reopen(fd, path, false);
 		if (own < 0)
 			return mproc__fail_errno(own, "%s: open again", what);
 		r = mproc__token_take(ret, own, MPROC__BYTE_ATTACH, type);
@@ -135,8 +161,7 @@ static int take_attach(void **ret, int fd, const char *path, short type, const c
 	return r < 0 ? mproc__fail_errno(r, "%s: lock", what) : 0;
 }
 
-/* Does @path lead to the file of @fd? */
-static bool leads_here(int fd, const char *path)
+bool mproc__file_leads_here(int fd, const char *path)
 {
 	struct stat here, there;
 
@@ -162,9 +187,9 @@ static int make_temporary(struct mproc__file *ret, const char *what)
 
 	for (int i = 0; i < TRIES; i++) {
 		if (snprintf(ret->tmp, sizeof(ret->tmp), "%s/" MPROC__SEGMENT_TMP TMP_TAIL,
-			     mproc__segment_dir()) >= (int)sizeof(ret->tmp))
+			     ret->dir) >= (int)sizeof(ret->tmp))
 			return mproc__fail(-ENAMETOOLONG, "%s: the path of %.80s is too long", what,
-					   mproc__segment_dir());
+					   ret->dir);
 		ret->fd = mkostemp(ret->tmp, O_CLOEXEC);
 		if (ret->fd < 0)
 			break;
@@ -178,32 +203,35 @@ static int make_temporary(struct mproc__file *ret, const char *what)
 			return r;
 		errno = EBUSY;
 	}
-	return mproc__fail_errno(-errno, "%s: %s", what, mproc__segment_dir());
+	return mproc__fail_errno(-errno, "%s: %s", what, ret->dir);
 }
 
-int mproc__file_make(struct mproc__file *ret, const char *name, const char *what)
+int mproc__file_make(struct mproc__file *ret, const char *in, const char *name, const char *what)
 {
 	int r;
 
+	ret->dir[0] = '\0';
 	ret->path[0] = '\0';
 	ret->tmp[0] = '\0';
 	ret->pin = NULL;
 	if (!name)
 		return make_anonymous(ret, what);
-	r = mproc__segment_path(ret->path, name, what);
+	r = mproc__segment_dir_of(ret->dir, in, what);
+	if (r == 0)
+		r = mproc__segment_path_in(ret->path, ret->dir, name, what);
 	if (r < 0)
 		return r;
-	ret->fd = open(mproc__segment_dir(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	ret->fd = open(ret->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (ret->fd >= 0)
 		return 0;
 	if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)
 		return make_temporary(ret, what);
-	return mproc__fail_errno(-errno, "%s: %s", what, mproc__segment_dir());
+	return mproc__fail_errno(-errno, "%s: %s", what, ret->dir);
 }
 
 int mproc__file_allocate(const struct mproc__file *file, uint64_t size, const char *what)
 {
-	const char *where = file->path[0] ? mproc__segment_dir() : "memory";
+	const char *where = file->path[0] ? file->dir : "memory";
 	uint64_t left = UINT64_MAX;
 	char want[24], have[24];
 	struct rlimit limit;
@@ -235,12 +263,17 @@ int mproc__file_allocate(const struct mproc__file *file, uint64_t size, const ch
 	if (r == -ENOSPC)
 		return mproc__fail(r, "%s: %s wanted, %s free on %s", what, want,
 				   mproc__size_text(have, left), where);
+	if (r == -EOPNOTSUPP)
+		return mproc__fail(r,
+				   "%s: the filesystem of %s cannot allocate in advance "
+				   "(fallocate), and a full one would kill whoever writes",
+				   what, where);
 	return r < 0 ? mproc__fail_errno(r, "%s: allocate %s on %s", what, want, where) : 0;
 }
 
 void mproc__file_discard(struct mproc__file *file)
 {
-	if (file->tmp[0] && leads_here(file->fd, file->tmp))
+	if (file->tmp[0] && mproc__file_leads_here(file->fd, file->tmp))
 		unlink(file->tmp);
 	file->tmp[0] = '\0';
 	mproc__token_drop(file->pin);
@@ -256,6 +289,13 @@ static int give_name(const struct mproc__file *file)
 	r = file->tmp[0] ? link(file->tmp, file->path)
 			 : linkat(AT_FDCWD, self, AT_FDCWD, file->path, AT_SYMLINK_FOLLOW);
 	return r < 0 ? -errno : 0;
+}
+
+int mproc__file_give(const struct mproc__file *file, uint32_t gid, const char *what)
+{
+	if (fchown(file->fd, (uid_t)-1, (gid_t)gid) < 0)
+		return mproc__fail_errno(-errno, "%s: group %" PRIu32, what, gid);
+	return 0;
 }
 
 int mproc__file_publish(struct mproc__file *file, uint32_t mode, const char *what)
@@ -281,7 +321,7 @@ int mproc__file_publish(struct mproc__file *file, uint32_t mode, const char *wha
 }
 
 /* Why @path could not be opened: the reason that counts is whose it is. */
-static int refused(const char *path, int error, const char *what)
+static int refused(const char *path, int error, bool any_owner, const char *what)
 {
 	struct stat st;
 
@@ -292,7 +332,7 @@ static int refused(const char *path, int error, const char *what)
 	if (S_ISLNK(st.st_mode))
 		return mproc__fail(-EPERM, "%s: it is a symbolic link, which is not followed",
 				   what);
-	if (st.st_uid != geteuid() && st.st_uid != 0)
+	if (!any_owner && st.st_uid != geteuid() && st.st_uid != 0)
 		return mproc__fail(-EPERM, "%s: it belongs to user %u, not to %u", what,
 				   (unsigned)st.st_uid, (unsigned)geteuid());
 	if (!S_ISREG(st.st_mode))
@@ -300,26 +340,39 @@ static int refused(const char *path, int error, const char *what)
 	return mproc__fail_errno(error, "%s: %s", what, path);
 }
 
-int mproc__file_find(const char *path, const char *what)
+int mproc__file_ours(int fd, bool any_owner, const char *what)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return mproc__fail_errno(-errno, "%s", what);
+	if (!any_owner && st.st_uid != geteuid() && st.st_uid != 0)
+		return mproc__fail(-EPERM, "%s: it belongs to user %u, not to %u", what,
+				   (unsigned)st.st_uid, (unsigned)geteuid());
+	if (!S_ISREG(st.st_mode))
+		return mproc__fail(-EPROTO, "%s: it is no regular file", what);
+	return 0;
+}
+
+int mproc__file_find_as(const char *path, bool read_only, bool any_owner, const char *what)
 {
 	/* What is no regular file must not make us wait, nor be our terminal. */
-	int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	int r = 0;
+	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK |
+				    O_NOCTTY);
+	int r;
 
 	if (fd < 0)
-		return refused(path, -errno, what);
-	if (fstat(fd, &st) < 0)
-		r = mproc__fail_errno(-errno, "%s", what);
-	else if (st.st_uid != geteuid() && st.st_uid != 0)
-		r = mproc__fail(-EPERM, "%s: it belongs to user %u, not to %u", what,
-				(unsigned)st.st_uid, (unsigned)geteuid());
-	else if (!S_ISREG(st.st_mode))
-		r = mproc__fail(-EPROTO, "%s: it is no regular file", what);
+		return refused(path, -errno, any_owner, what);
+	r = mproc__file_ours(fd, any_owner, what);
 	if (r == 0)
 		return fd;
 	close(fd);
 	return r;
+}
+
+int mproc__file_find(const char *path, const char *what)
+{
+	return mproc__file_find_as(path, false, false, what);
 }
 
 int mproc__file_head(int fd, struct mproc__segment_head *ret, const char *what)
@@ -339,7 +392,7 @@ int mproc__file_enter(void **ret, int fd, const char *path, const char *what)
 
 	if (r < 0)
 		return r;
-	if (leads_here(fd, path))
+	if (mproc__file_leads_here(fd, path))
 		return 0;
 	mproc__token_drop(*ret);
 	return -EAGAIN;
@@ -375,7 +428,7 @@ static int somebody_stays(int fd, const struct mproc__attached *a)
 /* Under byte A, which we hold alone. Return: 1, 0 or what unlink(2) says. */
 static int unlink_held(int fd, const char *path, const char *what)
 {
-	if (!leads_here(fd, path))
+	if (!mproc__file_leads_here(fd, path))
 		return 0;
 	if (unlink(path) < 0)
 		return mproc__fail_errno(-errno, "%s: remove %s", what, path);

@@ -21,6 +21,7 @@
 /* A file that has no name yet, or that never gets one. */
 struct mproc__file {
 	int fd;
+	char dir[MPROC__PATH_MAX];  /* where that will be */
 	char path[MPROC__PATH_MAX]; /* the name to be, "" if anonymous */
 	char tmp[MPROC__PATH_MAX];  /* where no file can be without a name: one of another kind */
 	void *pin;                  /* which is ours as long as this stands */
@@ -37,17 +38,29 @@ struct mproc__attached {
 const char *mproc__segment_dir(void);
 
 /*
+ * The directory a call names, resolved: NULL is that of segments.
+ *
+ * Return: 0, -ENAMETOOLONG, or what realpath(3) says.
+ */
+int mproc__segment_dir_of(char ret[MPROC__PATH_MAX], const char *given, const char *what);
+
+/*
  * The path of segment @name.
  *
  * Return: 0, -EINVAL if it can be no name, -ENAMETOOLONG.
  */
 int mproc__segment_path(char path[MPROC__PATH_MAX], const char *name, const char *what);
 
+/* The same in a directory that is resolved. */
+int mproc__segment_path_in(char path[MPROC__PATH_MAX], const char *dir, const char *name,
+			   const char *what);
+
 /*
  * Make an empty file that nobody can find.
+ * @dir:	where, or NULL: in the directory of segments
  * @name:	what it shall be called once it is complete, or NULL: never
  */
-int mproc__file_make(struct mproc__file *ret, const char *name, const char *what);
+int mproc__file_make(struct mproc__file *ret, const char *dir, const char *name, const char *what);
 
 /*
  * Give it @size bytes, all of them allocated.
@@ -55,6 +68,9 @@ int mproc__file_make(struct mproc__file *ret, const char *name, const char *what
  * Return: 0, -ENOSPC, -ENOMEM or -EFBIG with the numbers, or what fallocate(2) says.
  */
 int mproc__file_allocate(const struct mproc__file *file, uint64_t size, const char *what);
+
+/* Let group @gid have it. Return: 0, or what fchown(2) says. */
+int mproc__file_give(const struct mproc__file *file, uint32_t gid, const char *what);
 
 /*
  * Set its mode; give it its name, which may be that of a segment that nobody lives
@@ -75,6 +91,23 @@ void mproc__file_discard(struct mproc__file *file);
  * if it can be no segment, or what open(2) says.
  */
 int mproc__file_find(const char *path, const char *what);
+
+/* The same, for reading alone, or whoever's it is. */
+int mproc__file_find_as(const char *path, bool read_only, bool any_owner, const char *what);
+
+/* May we use what @fd opens? Return: 0, -EPERM if it is another user's, -EPROTO if no file. */
+int mproc__file_ours(int fd, bool any_owner, const char *what);
+
+/*
+ * A description of the file of @fd that nobody shares.
+ * @path:	where it may be found as well, or NULL
+ *
+ * Return: a descriptor, or what open(2) says, without a text.
+ */
+int mproc__file_reopen(int fd, const char *path, bool read_only);
+
+/* Does @path lead to the file of @fd? */
+bool mproc__file_leads_here(int fd, const char *path);
 
 /*
  * Read the head of a file that was found.

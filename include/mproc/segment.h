@@ -40,6 +40,9 @@ enum mproc_segment_flags {
 	MPROC_SEGMENT_DEADLOCK =
 		4, /* what would wait in a cycle gets -EDEADLK: <mproc/deadlock.h> */
 	MPROC_SEGMENT_LOCK_ORDER = 8, /* record in which order locks are taken: the same */
+	/* Of mproc_segment_attach(): */
+	MPROC_SEGMENT_READ_ONLY = 64,  /* look, change nothing, take no process slot */
+	MPROC_SEGMENT_ANY_OWNER = 128, /* another user's is welcome as well */
 };
 
 /* Zero in any field asks for the default. */
@@ -94,6 +97,61 @@ MPROC_API MPROC_MUST int mproc_segment_create(mproc_segment **ret, const char *n
  * as mproc_segment_create().
  */
 MPROC_API MPROC_MUST int mproc_segment_open(mproc_segment **ret, const char *name);
+
+/* Either .name or, if that is NULL, .fd says which. Zero elsewhere asks for the default. */
+struct mproc_segment_attach_opts {
+	size_t size;      /* of this struct, set by MPROC_SEGMENT_ATTACH_OPTS() */
+	const char *name; /* of the segment */
+	const char *dir;  /* where the name is; default MPROC_DIR, or /dev/shm */
+	int fd;           /* a descriptor of the segment, which stays the caller's */
+	uint32_t flags;   /* MPROC_SEGMENT_READ_ONLY, MPROC_SEGMENT_ANY_OWNER */
+};
+
+/* MPROC_SEGMENT_ATTACH_OPTS(.fd = fd); C only, evaluates to a pointer. */
+#define MPROC_SEGMENT_ATTACH_OPTS(...) \
+	(&(const struct mproc_segment_attach_opts){ \
+		.size = sizeof(struct mproc_segment_attach_opts), __VA_ARGS__ })
+
+/**
+ * mproc_segment_attach() - attach to a segment by descriptor, or by name and in another way
+ * @ret:	the handle; a second one in the process shares the mapping, but one that is
+ *		read-only has its own
+ * @opts:	what to attach to and how
+ *
+ * By name it is mproc_segment_open(). By descriptor (of mproc_segment_fd(), that came by
+ * SCM_RIGHTS or pidfd_getfd(2), or was inherited over exec) the segment may be anonymous,
+ * may have lost its name, and its other processes may all be gone: the memory lives as
+ * long as a descriptor. The descriptor may be closed at once; nothing is locked through
+ * it, the file is opened anew, which takes /proc and the file's permission.
+ *
+ * MPROC_SEGMENT_READ_ONLY maps the segment for reading, takes no slot and writes nothing,
+ * so permission to read suffices, and nobody can tell that the process is there: the name
+ * goes when all others have. What needs no identity works: finding objects by name or
+ * reference, mproc_value_load(), mproc_array_load() and mproc_array_ptr(), is_set and the
+ * like of events, latches and onces, statistics, iteration. All that would write returns
+ * -EROFS; what returns nothing does nothing. To write through an address is a SIGSEGV.
+ *
+ * MPROC_SEGMENT_ANY_OWNER: the file may be another user's, as a group needs (see .gid).
+ * All that is in it is checked, as ever; but its owner can truncate it, which is a SIGBUS
+ * here.
+ *
+ * Return: 0, or as mproc_segment_open(); -EINVAL for unknown flags, or a name and a
+ * descriptor; -EBADF; -EPERM if the descriptor is of memory that can be shrunk
+ * (F_SEAL_SHRINK); -EACCES if the file may not be opened.
+ */
+MPROC_API MPROC_MUST int mproc_segment_attach(mproc_segment **ret,
+					      const struct mproc_segment_attach_opts *opts);
+
+/**
+ * mproc_segment_fd() - a descriptor of the segment, to send or to inherit
+ * @segment:	handle, or NULL for the default segment
+ *
+ * A new one, close-on-exec, the caller's to close. Of a read-only handle it is O_RDONLY.
+ *
+ * Return: the descriptor, or -ENOTCONN if the segment cannot be opened again, or as
+ * mproc_segment_default().
+ */
+MPROC_API MPROC_MUST int mproc_segment_fd(mproc_segment *segment);
 
 /**
  * mproc_segment_open_or_create() - attach to a named segment, or make it

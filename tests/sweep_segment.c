@@ -168,6 +168,29 @@ static int64_t open_or_create(void)
 	return mproc_segment_open_or_create(&segment, "s", SMALL);
 }
 
+/* The victim alone has it, from before it begins. */
+static int descriptor = -1;
+
+static void have_descriptor(void)
+{
+	descriptor = open(path_of("s"), O_RDWR | O_CLOEXEC);
+}
+
+static int64_t attach_by_descriptor(void)
+{
+	mproc_segment *segment;
+
+	return mproc_segment_attach(&segment, MPROC_SEGMENT_ATTACH_OPTS(.fd = descriptor));
+}
+
+static int64_t attach_to_read(void)
+{
+	mproc_segment *segment;
+
+	return mproc_segment_attach(
+		&segment, MPROC_SEGMENT_ATTACH_OPTS(.name = "s", .flags = MPROC_SEGMENT_READ_ONLY));
+}
+
 /* Come and go again, having done something. */
 static int64_t visit(void)
 {
@@ -374,6 +397,13 @@ static const struct t_sweep_case cases[] = {
 	T_SWEEP("open", "in use", lived_in, open_it, owner_keeps_it_and_shares, .peer = visit,
 		.flags = T_SWEEP_RESUME, .recover = visit),
 	T_SWEEP("open", "persistent", persistent, open_it, persistent_name_stays, .recover = visit),
+	T_SWEEP("attach by descriptor", "in use", lived_in, attach_by_descriptor,
+		owner_keeps_it_and_shares, .arrive = have_descriptor, .recover = visit),
+	T_SWEEP("attach by descriptor", "left by the dead", left_by_the_dead, attach_by_descriptor,
+		name_is_free, .arrive = have_descriptor, .recover = visit),
+	T_SWEEP("attach to read", "in use", lived_in, attach_to_read, owner_keeps_it_and_shares),
+	T_SWEEP("attach to read", "left by the dead", left_by_the_dead, attach_to_read,
+		name_is_free_or_was_not_there),
 	T_SWEEP("open or create", "fresh", nothing, open_or_create, name_is_free, .peer = visit,
 		.flags = T_SWEEP_RESUME),
 	T_SWEEP("open or create", "left by the dead", left_by_the_dead, open_or_create,

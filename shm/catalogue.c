@@ -178,6 +178,12 @@ int mproc__entry_repair(mproc_segment *segment, struct mproc__self *me, struct m
 	return 1;
 }
 
+/* The address of an object, or NULL. Blocks are aligned: what is not is none. */
+static void *memory_of(mproc_segment *segment, const struct mproc__image *image)
+{
+	return image->off & 63 ? NULL : mproc__arena_at(segment, image->off, image->len);
+}
+
 static struct mproc__object object_of(uint32_t at, const struct mproc__image *image, void *mem)
 {
 	return (struct mproc__object){
@@ -232,7 +238,7 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 		r = matches(&image, spec, spec->name);
 		if (r < 0)
 			return r;
-		mem = mproc__arena_at(segment, image.off, image.len);
+		mem = memory_of(segment, &image);
 		if (mem)
 			break;
 		/* Removed while we looked, or scribbled over. */
@@ -288,7 +294,7 @@ int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
 	r = matches(&image, spec, name);
 	if (r < 0)
 		return r;
-	mem = mproc__arena_at(segment, image.off, image.len);
+	mem = memory_of(segment, &image);
 	/* Removed while we looked, or scribbled over. */
 	if (!mem && atomic_load_explicit(&mproc__entry_at(segment, (uint32_t)at)->word,
 					 memory_order_acquire) != word)
@@ -369,7 +375,7 @@ bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64
 	    !mproc__image_take(entry, word, &image) || image.kind != kind ||
 	    (process && whose != process))
 		return false;
-	*ret = object_of(at, &image, mproc__arena_at(segment, image.off, image.len));
+	*ret = object_of(at, &image, memory_of(segment, &image));
 	return ret->mem;
 }
 

@@ -71,7 +71,12 @@ static void sweep_tombs(const mproc_segment *segment)
 	}
 }
 
-/* Under the lock: a place for @b. Return: 0, -EEXIST with the one in the way, -ENOSPC. */
+/*
+ * Under the lock: a place for @b.
+ *
+ * Return: 0, -EEXIST with the one in the way, -ENOSPC, or -EBADMSG if one is in the way
+ * that no search finds: to tell of it would make who opens or creates try for ever.
+ */
 static int place(struct build *b)
 {
 	const mproc_segment *segment = b->segment;
@@ -103,7 +108,10 @@ static int place(struct build *b)
 		if (!memcmp(image.name, b->name.words, sizeof(image.name))) {
 			b->at = at;
 			b->word = word;
-			return -EEXIST;
+			return atomic_load_explicit(&entry->hash, memory_order_relaxed) ==
+					       b->name.hash
+				       ? -EEXIST
+				       : -EBADMSG;
 		}
 	}
 	return found ? 0 : -ENOSPC;
@@ -131,7 +139,7 @@ static void entry_fill(const struct build *b, struct mproc__entry *entry)
 				      memory_order_relaxed);
 }
 
-/* Reserve the name. Return: 0, -EEXIST with the entry in the way, -ENOSPC, -EDEADLK. */
+/* Reserve the name. Return: 0, -EEXIST with the entry in the way, -ENOSPC, -EDEADLK, -EBADMSG. */
 static int reserve(struct build *b)
 {
 	struct mproc__catalogue *catalogue = b->segment->catalogue;
@@ -226,6 +234,9 @@ static int reserve_patiently(struct build *b)
 	else if (r == -ENOSPC)
 		mproc__fail(r, "create %s %s: all %" PRIu32 " entries of the catalogue are taken",
 			    spec->what, shown(spec), b->segment->n_objects);
+	else if (r == -EBADMSG)
+		mproc__fail(r, "create %s %s: entry %" PRIu32 " has that name and another's hash",
+			    spec->what, shown(spec), b->at);
 	else if (r == -EDEADLK)
 		mproc__fail(r, "create %s %s: asked for from inside its own construction",
 			    spec->what, shown(spec));

@@ -599,6 +599,22 @@ static void impossible_copies_are_told(void **state)
 	assert_false(mproc__catalogue_check(head, N, len - 1, why, sizeof(why)));
 }
 
+/* Nobody finds it, and nobody can take its name: to be told that it is there helps nobody. */
+static void entry_with_the_hash_of_another_name_is_an_error(void **state)
+{
+	const struct mproc__object_spec spec = spec_of("x");
+	struct mproc__object object, found;
+
+	(void)state;
+	assert_int_equal(create(&object, "x"), 0);
+	atomic_fetch_add(&segment->catalogue->entries[object.entry].hash, 1);
+	assert_int_equal(find(&found, "x"), -ENOENT);
+	assert_int_equal(create(&found, "x"), -EBADMSG);
+	assert_text("has that name and another's hash");
+	assert_int_equal(mproc__object_open_or_create(&found, segment, &spec), -EBADMSG);
+	assert_int_equal(n_blocks(), 1);
+}
+
 /* A segment is all its users': a scribbled entry is an error, nothing else. */
 static void scribbled_entries_are_errors(void **state)
 {
@@ -611,6 +627,10 @@ static void scribbled_entries_are_errors(void **state)
 	atomic_store(&entry->off, UINT64_MAX - 50);
 	assert_int_equal(find(&found, "x"), -EBADMSG);
 	atomic_store(&entry->off, object.off + 64);
+	assert_int_equal(find(&found, "x"), -EBADMSG);
+	/* Within its block, but where no object begins: its words would be misaligned. */
+	atomic_store(&entry->off, object.off + 1);
+	atomic_store(&entry->len, object.len);
 	assert_int_equal(find(&found, "x"), -EBADMSG);
 	atomic_store(&entry->off, object.off);
 	atomic_store(&entry->len, UINT64_MAX);
@@ -649,6 +669,7 @@ int main(void)
 		TEST(child_forked_by_a_construction_has_built_nothing),
 		TEST(threads_find_whole_objects_or_none),
 		TEST(impossible_copies_are_told),
+		TEST(entry_with_the_hash_of_another_name_is_an_error),
 		TEST(scribbled_entries_are_errors),
 	};
 

@@ -115,9 +115,12 @@ bool mproc__arena_bins_remove(const struct mproc__arena_view *v, uint32_t page, 
 	return true;
 }
 
-/* The first of at most @tries runs in @bin with @n pages or more, as an entry; 0: none. */
+/*
+ * The first of at most @tries runs in @bin with @n pages or more, as an entry, and its
+ * length as it was judged; 0: none.
+ */
 static int first_fit(const struct mproc__arena_view *v, uint32_t bin, uint32_t n, uint32_t tries,
-		     uint32_t *ret_entry)
+		     uint32_t *ret_entry, uint32_t *ret_n)
 {
 	uint32_t entry = atomic_load_explicit(&v->at->arena->bins[bin], memory_order_relaxed);
 	uint32_t len;
@@ -129,6 +132,7 @@ static int first_fit(const struct mproc__arena_view *v, uint32_t bin, uint32_t n
 			return -EBADMSG;
 		if (len >= n) {
 			*ret_entry = entry;
+			*ret_n = len;
 			return 0;
 		}
 		entry = next_of(mproc__arena_link_at(v, entry - 1));
@@ -159,20 +163,19 @@ int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32
 	uint32_t own = bin_of(n), bin, entry;
 	int r;
 
-	r = first_fit(v, own, n, FIT_TRIES, &entry);
+	r = first_fit(v, own, n, FIT_TRIES, &entry, ret_n);
 	if (!r && !entry) {
 		bin = filled_bin(v, own + 1);
 		if (bin < MPROC__ARENA_BINS)
-			r = first_fit(v, bin, n, 1, &entry);
+			r = first_fit(v, bin, n, 1, &entry, ret_n);
 	}
 	if (!r && !entry)
-		r = first_fit(v, own, n, v->at->n_pages, &entry);
+		r = first_fit(v, own, n, v->at->n_pages, &entry, ret_n);
 	if (r < 0)
 		return r;
 	if (!entry)
 		return -ENOSPC;
 	*ret_page = entry - 1;
-	*ret_n = (uint32_t)mproc__arena_count(mproc__arena_word_at(v, entry - 1));
 	return mproc__arena_bins_remove(v, *ret_page, *ret_n) ? 0 : -EBADMSG;
 }
 

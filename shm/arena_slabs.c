@@ -220,6 +220,8 @@ static inline bool take(const struct mproc__arena_view *v, uint32_t shard, uint3
 	if ((word & 0xffff) != mproc__arena_slab_word(0, shard + 1, class) || !table)
 		return false;
 	bits = atomic_load_explicit(&sh->free[class], memory_order_relaxed);
+	/* They lie among what everybody writes. */
+	bits &= ~UINT64_C(0) >> (64 - mproc__arena_class_blocks(class));
 	if (!bits)
 		bits = free_bits(table, class);
 	for (; bits; bits &= bits - 1) {

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "ipc/participant.h"
+#include "shm/arena_inside.h"
 #include "shm/arena_layout.h"
 #include "tests/support/arena_calls.h"
 #include "tests/support/child.h"
@@ -341,6 +342,32 @@ static void use_what_is_scribbled_over(void *arg)
 	(void)used();
 }
 
+/* A slab of the last class has 8 blocks; its shard's hints have 64 bits, its table 64 words. */
+static void hints_beyond_a_slab_are_not_followed(void **state)
+{
+	struct mproc__arena_view v = mproc__arena_view(&a.segment, t_arena_me(&a));
+	struct mproc__arena_shard *shard = NULL;
+	const uint32_t class = MPROC__ARENA_CLASSES - 1;
+	struct mproc__arena_table *table;
+	uint64_t off, first;
+	uint32_t page;
+
+	(void)state;
+	assert_int_equal(alloc(MPROC__ARENA_SMALL_MAX, &off), 0);
+	for (uint32_t i = 0; i < v.at->n_shards; i++)
+		if (atomic_load(&v.at->arena->shards[i].current[class]))
+			shard = &v.at->arena->shards[i];
+	assert_non_null(shard);
+	page = atomic_load(&shard->current[class]) - 1;
+	first = v.at->off + (uint64_t)page * PAGE;
+	table = mproc__arena_slab_table(&v, page);
+	for (uint32_t i = mproc__arena_class_blocks(class); i < MPROC__ARENA_WORDS; i++)
+		atomic_store(&table->words[i], mproc__arena_word(1, 0, MPROC__ARENA_FREE));
+	atomic_store(&shard->free[class], ~UINT64_C(0) << mproc__arena_class_blocks(class));
+	assert_int_equal(alloc(MPROC__ARENA_SMALL_MAX, &off), 0);
+	assert_true(off >= first && off < first + UINT64_C(4) * PAGE);
+}
+
 static void scribbled_arena_neither_crashes_nor_hangs(void **state)
 {
 	uint64_t seed = t_seed();
@@ -364,6 +391,7 @@ int main(void)
 		TEST(any_sequence_of_calls_agrees_with_the_model),
 		TEST(threads_as_participants_never_share_a_block),
 		TEST(copy_of_the_arena_tells_what_the_arena_tells),
+		TEST(hints_beyond_a_slab_are_not_followed),
 		TEST(scribbled_arena_neither_crashes_nor_hangs),
 	};
 

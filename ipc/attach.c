@@ -171,6 +171,41 @@ struct mproc__range *mproc__range_find(const void *addr)
 	return NULL;
 }
 
+/* All that a signal handler may do: atomic loads and stores, and no lock. */
+void mproc__range_spoil(struct mproc__range *range)
+{
+	/* First: who attaches now looks after he has made his identity. */
+	atomic_store(&range->spoilt, 1);
+	for (struct holder *h = atomic_load(&holders); h; h = h->next)
+		for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++) {
+			struct mproc__self *me = &h->identity->at[i];
+			size_t size = atomic_load(&me->size);
+
+			if (!size || me->range != range)
+				continue;
+			atomic_store(&me->kept, size);
+			atomic_store(&me->size, 0);
+		}
+}
+
+int mproc__range_refuse(const char *what)
+{
+	return mproc__fail(-EBADMSG, "%s: the segment was truncated by another process", what);
+}
+
+/* The calling thread in a spoilt @range, if it holds something that it is to give back. */
+static struct mproc__self *self_spoilt(const struct mproc__range *range)
+{
+	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++) {
+		struct mproc__self *me = &mproc__identity->at[i];
+
+		if (atomic_load_explicit(&me->kept, memory_order_relaxed) && me->range == range &&
+		    (me->n_holds || me->n_acts || me->reads_used))
+			return me;
+	}
+	return NULL;
+}
+
 struct mproc__range *mproc__range_nth(uint32_t i)
 {
 	return atomic_load_explicit(&ranges[i].base, memory_order_acquire) ? &ranges[i] : NULL;
@@ -330,7 +365,8 @@ int mproc__range_attach_all(void)
 
 	mproc__fork_lock();
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++) {
-		if (atomic_load_explicit(&ranges[i].base, memory_order_relaxed))
+		if (atomic_load_explicit(&ranges[i].base, memory_order_relaxed) &&
+		    !mproc__range_is_spoilt(&ranges[i]))
 			r = process_attach(&ranges[i]);
 		if (r < 0 && !first)
 			first = r;
@@ -364,6 +400,7 @@ static int range_fill(struct mproc__range **ret, size_t size, struct mproc__regi
 	range->index = (uint32_t)(range - ranges);
 	/* Release: who still takes the entry for another range sees its base withdrawn. */
 	atomic_store_explicit(&range->size, size, memory_order_release);
+	atomic_store_explicit(&range->spoilt, 0, memory_order_relaxed);
 	range->bytes = (uint64_t)st.st_size < size ? (size_t)st.st_size : size;
 	range->reg = reg;
 	range->n_procs = atomic_load_explicit(&reg->n_procs, memory_order_relaxed);
@@ -449,9 +486,12 @@ void mproc__range_remove(struct mproc__range *range)
 		if (!atomic_load(&h->used))
 			continue;
 		for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++)
-			if (h->identity->at[i].range == range)
+			if (h->identity->at[i].range == range) {
 				atomic_store_explicit(&h->identity->at[i].size, 0,
 						      memory_order_relaxed);
+				atomic_store_explicit(&h->identity->at[i].kept, 0,
+						      memory_order_relaxed);
+			}
 	}
 	if (at->attached) {
 		/* We hold our own byte: reaping ourselves is leaving in good order. */
@@ -509,6 +549,12 @@ static struct holder *holder_of(const struct mproc__identity *identity)
 	return h;
 }
 
+static bool is_attached(const struct mproc__self *me)
+{
+	return atomic_load_explicit(&me->size, memory_order_relaxed) ||
+	       atomic_load_explicit(&me->kept, memory_order_relaxed);
+}
+
 /* A thread ends: what it holds passes on as inherited. */
 static void thread_end(void *arg)
 {
@@ -518,7 +564,7 @@ static void thread_end(void *arg)
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX; i++) {
 		struct mproc__self *me = &h->identity->at[i];
 
-		if (atomic_load_explicit(&me->size, memory_order_relaxed))
+		if (is_attached(me))
 			mproc__thread_release(me->range, me->rec);
 	}
 	holder_put(h);
@@ -541,7 +587,7 @@ static struct mproc__self *thread_attach(struct mproc__range *range, uint32_t pr
 	int r;
 
 	for (uint32_t i = 0; i < MPROC__RANGES_MAX && !me; i++)
-		if (!atomic_load_explicit(&mproc__identity->at[i].size, memory_order_relaxed))
+		if (!is_attached(&mproc__identity->at[i]))
 			me = &mproc__identity->at[i];
 	if (!me) {
 		self_error = -EMFILE;
@@ -578,6 +624,12 @@ struct mproc__self *mproc__self_slow(const void *object, const char *what)
 					 what, object);
 		return NULL;
 	}
+	if (mproc__range_is_spoilt(range)) {
+		me = self_spoilt(range);
+		if (!me)
+			self_error = mproc__range_refuse(what);
+		return me;
+	}
 	if (range->read_only) {
 		self_error = mproc__fail_read_only(what);
 		return NULL;
@@ -602,6 +654,12 @@ struct mproc__self *mproc__self_slow(const void *object, const char *what)
 		mproc__identity = h->identity;
 	}
 	me = thread_attach(range, process->at[range->index].proc);
+	/* Meanwhile, and those who said so may not have seen us. */
+	if (me && atomic_load(&range->spoilt)) {
+		mproc__range_spoil(range);
+		self_error = mproc__range_refuse(what);
+		me = NULL;
+	}
 out:
 	mproc__fork_unlock();
 	return me;

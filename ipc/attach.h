@@ -33,6 +33,8 @@ struct mproc__range {
 	uint32_t n_threads;
 	uint32_t index;  /* of this entry */
 	_Atomic(int) fd; /* of the segment; may be closed under us by closefrom(3) */
+	/* Somebody has cut the file: what is behind some pages is not the segment any more. */
+	_Atomic(uint32_t) spoilt;
 	dev_t dev;
 	ino_t ino;
 	bool named;     /* fork hands over its slot, so that a daemon keeps its name */
@@ -45,6 +47,7 @@ struct mproc__range {
 struct mproc__self {
 	uintptr_t base;
 	_Atomic(size_t) size; /* 0: not attached here */
+	_Atomic(size_t) kept; /* what the size was when the range was spoilt, or 0 */
 	uint64_t word;        /* owner word without flags */
 	struct mproc__thread *rec;
 	struct mproc__range *range;
@@ -170,6 +173,20 @@ int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t siz
  * stays, for the caller to unmap. The caller holds the fork lock.
  */
 void mproc__range_remove(struct mproc__range *range);
+
+/*
+ * From now on mproc__self() fails with -EBADMSG in @range, but for threads that hold
+ * something there, until they do not; waits end likewise. Safe in a signal handler.
+ */
+void mproc__range_spoil(struct mproc__range *range);
+
+static inline bool mproc__range_is_spoilt(const struct mproc__range *range)
+{
+	return atomic_load_explicit(&range->spoilt, memory_order_relaxed) != 0;
+}
+
+/* The -EBADMSG that calls in a spoilt range end with, and its text. */
+int mproc__range_refuse(const char *what);
 
 /* The range that holds [addr, addr + 1), or NULL. */
 struct mproc__range *mproc__range_find(const void *addr);

@@ -260,7 +260,9 @@ bool mproc__proc_dead(struct mproc__range *range, uint32_t proc, uint64_t genera
 static void become(struct mproc__self *ret, struct mproc__range *range, struct mproc__thread *rec,
 		   uint64_t generation, uint32_t proc)
 {
-	memset(ret, 0, sizeof(*ret));
+	/* But the sizes: they are 0, and others may be looking at them. */
+	memset(&ret->word, 0, sizeof(*ret) - offsetof(struct mproc__self, word));
+	atomic_store_explicit(&ret->kept, 0, memory_order_relaxed);
 	ret->base = atomic_load_explicit(&range->base, memory_order_relaxed);
 	ret->word = mproc__owner_word((uint32_t)(rec - range->threads), generation);
 	ret->rec = rec;
@@ -275,7 +277,8 @@ static void become(struct mproc__self *ret, struct mproc__range *range, struct m
 		atomic_store(&range->reg->fence, 1);
 	atomic_store_explicit(&rec->tid, (uint32_t)syscall(SYS_gettid), memory_order_relaxed);
 	atomic_store_explicit(&rec->cpu, mproc__cpu(), memory_order_relaxed);
-	atomic_store_explicit(&ret->size, range->size, memory_order_relaxed);
+	/* Release: mproc__range_spoil() reads whose identity it is, where there is one. */
+	atomic_store_explicit(&ret->size, range->size, memory_order_release);
 }
 
 int mproc__thread_claim(struct mproc__self *ret, struct mproc__range *range, uint32_t proc)

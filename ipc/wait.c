@@ -139,6 +139,8 @@ int mproc__wait_turn(struct mproc__wait *wait, uint32_t cpu)
 		return -EAGAIN;
 	if (wait->deadline != MPROC_FOREVER && mproc_now() >= wait->deadline)
 		return -ETIMEDOUT;
+	if (__builtin_expect(mproc__range_is_spoilt(wait->me->range), 0))
+		return mproc__range_refuse("wait");
 	if (wait->polls && cpu != mproc__cpu()) {
 		uint32_t n = wait->step < wait->polls ? wait->step : wait->polls;
 

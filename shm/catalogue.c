@@ -216,6 +216,14 @@ static int matches(const struct mproc__image *image, const struct mproc__object_
 	return 0;
 }
 
+/* Whoever may only read takes no part, but must not read what is none of the segment's. */
+static int enter(const mproc_segment *segment, const char *what)
+{
+	if (segment->range->read_only)
+		return mproc__range_is_spoilt(segment->range) ? mproc__range_refuse(what) : 0;
+	return mproc__self(segment->catalogue, what) ? 0 : mproc__self_error();
+}
+
 int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 		       const struct mproc__object_spec *spec)
 {
@@ -229,8 +237,9 @@ int mproc__object_open(struct mproc__object *ret, mproc_segment *segment,
 	r = mproc__name_make(&name, spec, "open");
 	if (r < 0)
 		return r;
-	if (!segment->range->read_only && !mproc__self(segment->catalogue, spec->what))
-		return mproc__self_error();
+	r = enter(segment, spec->what);
+	if (r < 0)
+		return r;
 	for (;;) {
 		if (!mproc__entry_find(segment, &name, &at, &image))
 			return mproc__fail(-ENOENT, "open %s %s: there is none", spec->what,
@@ -286,8 +295,9 @@ int mproc__object_open_ref(struct mproc__object *ret, mproc_segment *segment,
 	if (rel % sizeof(struct mproc__entry) || at >= segment->n_objects)
 		return mproc__fail(-EINVAL, "open %s %s: no object is at offset %" PRIu64,
 				   spec->what, name, ref->off);
-	if (!segment->range->read_only && !mproc__self(segment->catalogue, spec->what))
-		return mproc__self_error();
+	r = enter(segment, spec->what);
+	if (r < 0)
+		return r;
 	word = mproc__entry_word(ref->generation, MPROC__ENTRY_LIVE);
 	if (!mproc__image_take(mproc__entry_at(segment, (uint32_t)at), word, &image))
 		return mproc__fail(-ESTALE, "open %s %s: it is gone", spec->what, name);

@@ -16,6 +16,7 @@
 #include <mproc/error.h>
 #include <mproc/event.h>
 #include <mproc/future.h>
+#include <mproc/guard.h>
 #include <mproc/latch.h>
 #include <mproc/local.h>
 #include <mproc/mutex.h>

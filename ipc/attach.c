@@ -375,13 +375,67 @@ int mproc__range_attach_all(void)
 	return first;
 }
 
+/* Raise @word to @value; it never falls. */
+static void raise_size(_Atomic(size_t) *word, size_t value)
+{
+	size_t was = atomic_load_explicit(word, memory_order_relaxed);
+
+	while (was < value &&
+	       !atomic_compare_exchange_weak_explicit(word, &was, value, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
+/* Bytes of the range's file, 0 if it cannot be asked. */
+static uint64_t file_size(struct mproc__range *range)
+{
+	int saved = errno, fd, cancel;
+	uint64_t size = 0;
+	struct stat st;
+
+	/* One call tells whose size it is: the number may have become another file's. */
+	fd = atomic_load_explicit(&range->fd, memory_order_relaxed);
+	if (fstat(fd, &st) == 0 && st.st_dev == range->dev && st.st_ino == range->ino) {
+		size = (uint64_t)st.st_size;
+	} else {
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+		fd = mproc__range_reopen(range, NULL);
+		if (fd >= 0) {
+			size = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+			close(fd);
+		}
+		pthread_setcancelstate(cancel, &cancel);
+	}
+	errno = saved;
+	return size;
+}
+
+uint64_t mproc__range_grown(struct mproc__range *range)
+{
+	uint64_t known = atomic_load_explicit(&range->known, memory_order_relaxed), now;
+	size_t size = atomic_load_explicit(&range->size, memory_order_relaxed);
+
+	if (!range->published)
+		return known;
+	/* Acquire: what was allocated before it was published. */
+	now = atomic_load_explicit(range->published, memory_order_acquire);
+	if (now <= known || now > range->max || now > file_size(range))
+		return known;
+	raise_size(&range->bytes, now < size ? (size_t)now : size);
+	while (known < now &&
+	       !atomic_compare_exchange_weak_explicit(&range->known, &known, now,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+	return known < now ? now : known;
+}
+
 /*
  * Describe the mapping in a free entry of the table, which nobody can find there yet.
  *
  * Return: 0, -ENOMEM, -EMFILE, -EBADMSG or what fstat(2) says; with a text.
  */
-static int range_fill(struct mproc__range **ret, size_t size, struct mproc__registry *reg,
-		      uint64_t reg_room, int fd, const char *path)
+static int range_fill(struct mproc__range **ret, const struct mproc__mapping *mapping,
+		      struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path)
 {
 	struct mproc__range *range = NULL;
 	struct stat st;
@@ -399,9 +453,16 @@ static int range_fill(struct mproc__range **ret, size_t size, struct mproc__regi
 
 	range->index = (uint32_t)(range - ranges);
 	/* Release: who still takes the entry for another range sees its base withdrawn. */
-	atomic_store_explicit(&range->size, size, memory_order_release);
+	atomic_store_explicit(&range->size, mapping->size, memory_order_release);
 	atomic_store_explicit(&range->spoilt, 0, memory_order_relaxed);
-	range->bytes = (uint64_t)st.st_size < size ? (size_t)st.st_size : size;
+	atomic_store_explicit(&range->bytes,
+			      mapping->bytes < mapping->size ? mapping->bytes : mapping->size,
+			      memory_order_relaxed);
+	atomic_store_explicit(&range->known, mapping->bytes, memory_order_relaxed);
+	range->published = mapping->published;
+	range->max = mapping->max;
+	range->hole = mapping->hole;
+	range->hole_end = mapping->hole_end;
 	range->reg = reg;
 	range->n_procs = atomic_load_explicit(&reg->n_procs, memory_order_relaxed);
 	range->n_threads = atomic_load_explicit(&reg->n_threads, memory_order_relaxed);
@@ -431,14 +492,14 @@ static int range_fill(struct mproc__range **ret, size_t size, struct mproc__regi
 	return 0;
 }
 
-int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
+int mproc__range_add(struct mproc__range **ret, const struct mproc__mapping *mapping,
 		     struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path,
 		     void *owner)
 {
 	struct mproc__range *range;
 	int r;
 
-	r = range_fill(&range, size, reg, reg_room, fd, path);
+	r = range_fill(&range, mapping, reg, reg_room, fd, path);
 	if (r < 0)
 		return r;
 	range->owner = owner;
@@ -448,7 +509,7 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 		return r;
 	/* Reaping, which attaching may entail, needs both. */
 	*ret = range;
-	atomic_store_explicit(&range->base, (uintptr_t)base, memory_order_release);
+	atomic_store_explicit(&range->base, (uintptr_t)mapping->base, memory_order_release);
 	r = process_attach(range);
 	if (r < 0) {
 		atomic_store_explicit(&range->base, 0, memory_order_release);
@@ -457,14 +518,14 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
 	return r;
 }
 
-int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t size,
+int mproc__range_add_read_only(struct mproc__range **ret, const struct mproc__mapping *mapping,
 			       struct mproc__registry *reg, uint64_t reg_room, int fd,
 			       const char *path, void *owner)
 {
 	struct mproc__range *range;
 	int r;
 
-	r = range_fill(&range, size, reg, reg_room, fd, path);
+	r = range_fill(&range, mapping, reg, reg_room, fd, path);
 	if (r < 0)
 		return r;
 	range->owner = owner;
@@ -472,7 +533,7 @@ int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t siz
 	*ret = range;
 	/* Before anybody can come upon an address in it. */
 	atomic_fetch_add_explicit(&mproc__n_read_only, 1, memory_order_relaxed);
-	atomic_store_explicit(&range->base, (uintptr_t)base, memory_order_release);
+	atomic_store_explicit(&range->base, (uintptr_t)mapping->base, memory_order_release);
 	return 0;
 }
 

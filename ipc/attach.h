@@ -24,7 +24,11 @@ struct mproc__order;
 struct mproc__range {
 	_Atomic(uintptr_t) base; /* 0: this entry is free; published last, withdrawn first */
 	_Atomic(size_t) size;    /* bytes of address space, the reservation included */
-	size_t bytes;            /* of them, those that were allocated at the attach */
+	_Atomic(size_t) bytes;   /* of them, those that are known to be memory; only grows */
+	_Atomic(uint64_t) known; /* published bytes, checked; more than that if addresses lack */
+	const _Atomic(uint64_t) *published; /* where the segment says them; NULL: it does not */
+	uint64_t max;                       /* what it may say at most */
+	uint64_t hole, hole_end; /* no object lies between these offsets, memory or not */
 	struct mproc__registry *reg;
 	struct mproc__proc *procs;
 	struct mproc__thread *threads;
@@ -119,12 +123,30 @@ static inline uint64_t mproc__self_off(const struct mproc__self *me, const void 
 }
 
 /*
- * Is [off, off + len) memory of the range? Addresses behind the file are reserved, and
- * whoever touches them gets a SIGBUS.
+ * Others may have made the segment larger: look how large it says to be, and believe
+ * it if it has not shrunk, is within its maximum, and the file is that long.
+ *
+ * Return: the bytes published, as far as they are to be believed; what of them this
+ * process has addresses for counts as memory from here on.
+ */
+uint64_t mproc__range_grown(struct mproc__range *range);
+
+/*
+ * Is [off, off + len) memory of the range that an object can lie in? Addresses behind
+ * the file are reserved, and whoever touches them gets a SIGBUS.
  */
 static inline bool mproc__range_has(const struct mproc__range *range, uint64_t off, uint64_t len)
 {
-	return len <= range->bytes && off <= range->bytes - len;
+	uint64_t bytes = atomic_load_explicit(&range->bytes, memory_order_relaxed);
+
+	if (__builtin_expect(len > bytes || off > bytes - len, 0)) {
+		/* What we learn is no change of the range. */
+		mproc__range_grown((struct mproc__range *)range);
+		bytes = atomic_load_explicit(&range->bytes, memory_order_relaxed);
+		if (len > bytes || off > bytes - len)
+			return false;
+	}
+	return off >= range->hole_end || off + len <= range->hole;
 }
 
 /* The address of @off in the range, or NULL if [off, off + len) is not its memory. */
@@ -138,9 +160,19 @@ static inline void *mproc__range_at(const struct mproc__range *range, uint64_t o
 /* Lay out a registry in zeroed memory of mproc__registry_size() bytes. */
 void mproc__registry_init(struct mproc__registry *reg, uint32_t n_procs, uint32_t n_threads);
 
+/* A segment's memory as it is mapped. */
+struct mproc__mapping {
+	void *base;
+	size_t size;                        /* of address space, the reservation included */
+	uint64_t bytes;                     /* published and checked */
+	uint64_t max;                       /* they can become at most */
+	uint64_t hole;                      /* no object lies from here ... */
+	uint64_t hole_end;                  /* ... to there */
+	const _Atomic(uint64_t) *published; /* in the mapping; NULL: it does not grow */
+};
+
 /*
  * Enter a mapped segment into the table and attach the process.
- * @base, @size:	the mapping, reservation included
  * @reg:		its registry; @reg_room bytes may belong to it
  * @fd:			descriptor of the segment, owned by the range from here on
  * @path:		where it can be opened again, or NULL if it has no name
@@ -155,7 +187,7 @@ void mproc__registry_init(struct mproc__registry *reg, uint32_t n_procs, uint32_
  * locks are no proof of life here, or what open(2), fcntl(2) and mmap(2)
  * report. The descriptor then is still the caller's.
  */
-int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
+int mproc__range_add(struct mproc__range **ret, const struct mproc__mapping *mapping,
 		     struct mproc__registry *reg, uint64_t reg_room, int fd, const char *path,
 		     void *owner);
 
@@ -163,7 +195,7 @@ int mproc__range_add(struct mproc__range **ret, void *base, size_t size,
  * The same for a mapping that cannot be written to: the process takes no slot, and has
  * no identity there. mproc__self() is NULL then, and mproc__self_error() -EROFS.
  */
-int mproc__range_add_read_only(struct mproc__range **ret, void *base, size_t size,
+int mproc__range_add_read_only(struct mproc__range **ret, const struct mproc__mapping *mapping,
 			       struct mproc__registry *reg, uint64_t reg_room, int fd,
 			       const char *path, void *owner);
 

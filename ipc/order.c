@@ -189,12 +189,13 @@ static int pairs_of(struct mproc__range *range,
 		    int (*fn)(struct mproc__range *range, const uint64_t whats[2], void *arg),
 		    void *arg)
 {
+	uint64_t size = mproc__range_grown(range);
 	uint64_t whats[2];
 	int found = 0, r;
 
 	for (uint32_t a = 0; a < MPROC__ORDER_LOCKS; a++)
 		for (uint32_t b = a + 1; b < MPROC__ORDER_LOCKS; b++) {
-			if (!mproc__order_pair(range->order, a, b, range->bytes, whats))
+			if (!mproc__order_pair(range->order, a, b, size, whats))
 				continue;
 			r = fn(range, whats, arg);
 			if (r < 0)

@@ -40,6 +40,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -48,26 +49,33 @@
 #include "ipc/kind_layout.h"
 #include "shm/arena_inside.h"
 
-#define SHARD_PAGES 256u /* a shard for each of these: its slabs may lie idle */
-
-int mproc__arena_open(mproc_segment *segment, const void *base)
+int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mapping)
 {
-	uint64_t at = (uint64_t)((uintptr_t)segment->arena - (uintptr_t)base);
+	struct mproc__arena_place *place = &segment->arena_at;
+	struct mproc__span spans[MPROC__ARENA_SPANS];
+	uint64_t size = mapping->bytes, at, reach;
+	char *base = mapping->base;
 	struct mproc__arena_geometry g;
 
-	if (at > segment->size ||
-	    !mproc__arena_geometry_check(segment->arena, segment->size - at, segment->size, &g))
+	at = (uint64_t)((char *)segment->arena - base);
+	if (at > size || !mproc__arena_geometry_check(segment->arena, size - at, size, &g) ||
+	    g.off < at + mproc__arena_section_size(g.n_pages_max))
 		return mproc__fail(-EBADMSG, "arena: its geometry is impossible");
-	segment->arena_at = (struct mproc__arena_place){
-		.arena = segment->arena,
-		.pages = segment->arena->pages,
-		.data = (char *)(uintptr_t)base + g.off,
-		.off = g.off,
-		.what = mproc__what(MPROC__KIND_ARENA, at),
-		.n_pages = g.n_pages,
-		.n_pages_max = g.n_pages_max,
-		.n_shards = g.n_shards,
-	};
+	mproc__arena_spans(g.n_pages, g.n_pages_max, spans);
+	place->arena = segment->arena;
+	place->pages = segment->arena->pages;
+	place->maps = (void *)(base + at + spans[1].off);
+	place->sums = (void *)(base + at + spans[2].off);
+	place->data = base + g.off;
+	place->off = g.off;
+	place->what = mproc__what(MPROC__KIND_ARENA, at);
+	place->reserved = mapping->size;
+	place->n_pages_max = g.n_pages_max;
+	place->n_shards = g.n_shards;
+	reach = (mapping->size - g.off) / MPROC__ARENA_PAGE;
+	atomic_init(&place->n_pages, g.n_pages);
+	atomic_init(&place->n_reach, g.n_pages < reach ? g.n_pages : (uint32_t)reach);
+	atomic_init(&place->n_spread, mproc__arena_shards_for(g.n_pages));
 	return 0;
 }
 
@@ -103,13 +111,13 @@ static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_
 	return mproc__arena_slab_give(mproc__arena_page_word(v, page) ^ word, 0) == 0;
 }
 
-/* The block, free or not, that @off lies in. Return: false if it is in none. */
-static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+/* The block that @off lies in, of the pages that we know. */
+static bool find_known(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
 {
 	uint64_t rel = off - v->at->off, n, word;
-	uint32_t page;
+	uint32_t n_pages = mproc__arena_n_pages(v), page;
 
-	if (off < v->at->off || rel >= (uint64_t)v->at->n_pages * MPROC__ARENA_PAGE)
+	if (off < v->at->off || rel >= (uint64_t)n_pages * MPROC__ARENA_PAGE)
 		return false;
 	page = (uint32_t)(rel / MPROC__ARENA_PAGE);
 	word = mproc__arena_page_word(v, page);
@@ -137,10 +145,19 @@ static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *
 	ret->word = &v->at->pages[page].word;
 	ret->value = word;
 	ret->rel = (uint64_t)page * MPROC__ARENA_PAGE;
-	if (!n || n > v->at->n_pages - page || rel - ret->rel >= n * MPROC__ARENA_PAGE)
+	if (!n || n > n_pages - page || rel - ret->rel >= n * MPROC__ARENA_PAGE)
 		return false;
 	ret->size = n * MPROC__ARENA_PAGE;
 	return true;
+}
+
+/* The block, free or not, that @off lies in. Return: false if it is in none. */
+static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+{
+	if (find_known(v, off, ret))
+		return true;
+	/* It, or the table of its slab, may be younger than our last look. */
+	return mproc__arena_refresh(v) && find_known(v, off, ret);
 }
 
 /* The block that begins at @off. */
@@ -182,25 +199,34 @@ static int stale(const char *what, uint64_t off)
 /* Bytes of the largest block that could be had at once. */
 static uint64_t largest_free(const struct mproc__arena_view *v)
 {
+	uint32_t n_pages = mproc__arena_n_pages(v);
 	struct mproc__arena_blocks blocks;
+	struct mproc__arena_table *table;
 	struct mproc__arena_run run;
 	uint64_t largest = 0, size;
 
-	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		size = 0;
 		if (!mproc__arena_run_at(v, page, &run)) {
 			run.n_pages = 1;
 		} else if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
 			size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
 		} else if (run.state == MPROC__ARENA_SLAB) {
-			mproc__arena_blocks_look(mproc__arena_table_at(v, run.table), run.class,
-						 &blocks);
+			table = mproc__arena_table_at(v, run.table);
+			if (!table)
+				continue;
+			mproc__arena_blocks_look(table, run.class, &blocks);
 			size = blocks.n_free ? mproc__arena_class_size(run.class) : 0;
 		}
 		if (size > largest)
 			largest = size;
 	}
 	return largest;
+}
+
+static uint64_t pages_for(uint64_t len)
+{
+	return len ? len / MPROC__ARENA_PAGE + !!(len % MPROC__ARENA_PAGE) : 1;
 }
 
 static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t *ret_rel)
@@ -214,44 +240,75 @@ static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t 
 			return r;
 		/* No room for a slab: a page is better than nothing. */
 	}
-	if (len > (uint64_t)v->at->n_pages * MPROC__ARENA_PAGE)
-		return -ENOSPC;
 	r = mproc__arena_runs_lock(v);
 	if (r < 0)
 		return r;
-	r = mproc__arena_runs_alloc(v, len ? (len + MPROC__ARENA_PAGE - 1) / MPROC__ARENA_PAGE : 1,
-				    &page);
+	r = mproc__arena_runs_alloc(v, pages_for(len), &page);
 	mproc__arena_runs_unlock(v);
 	if (r == 0)
 		*ret_rel = (uint64_t)page * MPROC__ARENA_PAGE;
 	return r;
 }
 
+#define WHY_MAX 120
+
+/* There seems to be no room: reap, gather, grow. @why is for the text, should it fail. */
+static int alloc_at_last(const struct mproc__arena_view *v, uint64_t len, uint64_t *ret_rel,
+			 char why[WHY_MAX])
+{
+	int r;
+
+	snprintf(why, WHY_MAX, "it could never be as large");
+	if (pages_for(len) > v->at->n_pages_max)
+		return -ENOSPC;
+	/* What this cannot reap stays where it is: no reason not to look again. */
+	(void)mproc__reap_all(v->segment->range);
+	r = mproc__arena_gather(v);
+	if (r == 0)
+		r = alloc_once(v, len, ret_rel);
+	/* Each turn finds more than the one before, and there is a maximum. */
+	while (r == -ENOSPC) {
+		r = mproc__arena_grow(v, pages_for(len), why, WHY_MAX);
+		if (r == 0)
+			r = alloc_once(v, len, ret_rel);
+		else
+			break;
+	}
+	return r;
+}
+
+/* The text of an allocation that failed for want of room, and its code. */
+static int no_room(const struct mproc__arena_view *v, uint64_t len, const char *why)
+{
+	const uint64_t page = MPROC__ARENA_PAGE;
+	char want[24], have[24], size[24], max[24];
+
+	mproc__size_text(want, len);
+	mproc__size_text(have, largest_free(v));
+	mproc__size_text(size, mproc__arena_n_pages(v) * page);
+	mproc__size_text(max, v->at->n_pages_max * page);
+	return mproc__fail(-ENOSPC,
+			   "alloc: %s (%" PRIu64 " B) wanted, the largest free block has %s of "
+			   "%s, at most %s: %s",
+			   want, len, have, size, max, why);
+}
+
 int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t len, bool zero,
 		       uint64_t *ret_off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	uint64_t rel, outer, largest;
-	char want[24], have[24];
+	uint64_t rel, outer;
+	char why[WHY_MAX];
 	struct block b;
 	int r;
 
 	outer = mproc__act_begin(me, v.at->what);
 	r = alloc_once(&v, len, &rel);
-	if (__builtin_expect(r == -ENOSPC, 0) &&
-	    len <= (uint64_t)v.at->n_pages * MPROC__ARENA_PAGE) {
-		/* What this cannot reap stays where it is: no reason not to look again. */
-		(void)mproc__reap_all(segment->range);
-		r = mproc__arena_gather(&v);
-		if (r == 0)
-			r = alloc_once(&v, len, &rel);
-	}
+	if (__builtin_expect(r == -ENOSPC, 0))
+		r = alloc_at_last(&v, len, &rel, why);
 	mproc__act_end(me, outer);
-	if (__builtin_expect(r == -ENOSPC, 0)) {
-		largest = largest_free(&v);
-		mproc__fail(r, "alloc: %s (%" PRIu64 " B) wanted, the largest free block has %s",
-			    mproc__size_text(want, len), len, mproc__size_text(have, largest));
-	}
+	if (__builtin_expect(r == -ENOSPC, 0))
+		return no_room(&v, len, why);
 	if (r < 0)
 		return r;
 	if (zero && find(&v, v.at->off + rel, &b))
@@ -393,7 +450,10 @@ void *mproc__arena_at(mproc_segment *segment, uint64_t off, uint64_t len)
 	if (!find(&v, off, &b) || !in_use(b.value))
 		return NULL;
 	skip = off - v.at->off - b.rel;
-	return len <= b.size - skip ? v.at->data + b.rel + skip : NULL;
+	if (len > b.size - skip ||
+	    b.rel + b.size > (uint64_t)mproc__arena_n_reach(&v) * MPROC__ARENA_PAGE)
+		return NULL;
+	return v.at->data + b.rel + skip;
 }
 
 uint64_t mproc__arena_head_size(uint64_t len)
@@ -404,10 +464,11 @@ uint64_t mproc__arena_head_size(uint64_t len)
 								    : MPROC__ARENA_PAGES_MAX);
 }
 
-int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len)
+int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len, uint64_t len_max)
 {
 	uint64_t skip = -off & (MPROC__ARENA_PAGE - 1);
 	uint64_t n = len < skip ? 0 : (len - skip) / MPROC__ARENA_PAGE;
+	uint64_t n_max = len_max < skip ? 0 : (len_max - skip) / MPROC__ARENA_PAGE;
 	uint64_t births;
 
 	if (!n) {
@@ -416,14 +477,13 @@ int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len)
 		return mproc__fail(-ENOSPC, "arena: %s wanted at least, there is room for %s",
 				   "4 KiB", mproc__size_text(have, len));
 	}
-	if (n > MPROC__ARENA_PAGES_MAX)
-		n = MPROC__ARENA_PAGES_MAX;
+	if (n_max > MPROC__ARENA_PAGES_MAX)
+		n_max = MPROC__ARENA_PAGES_MAX;
+	if (n > n_max)
+		n = n_max;
 	arena->layout = MPROC__ARENA_LAYOUT;
-	arena->n_pages_max = (uint32_t)n;
-	arena->n_shards = 1;
-	while (arena->n_shards < MPROC__ARENA_SHARDS_MAX &&
-	       (uint64_t)arena->n_shards * 2 * SHARD_PAGES <= n)
-		arena->n_shards *= 2;
+	arena->n_pages_max = (uint32_t)n_max;
+	arena->n_shards = mproc__arena_shards_for((uint32_t)n_max);
 	arena->off = off + skip;
 	/* Generations of small numbers would be likelier to stand in user data. */
 	if (getrandom(&births, sizeof(births), GRND_NONBLOCK) != sizeof(births))
@@ -441,12 +501,16 @@ void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
 	struct mproc__arena_blocks blocks;
+	struct mproc__arena_table *table;
 	struct mproc__arena_run run;
+	uint32_t n_pages;
 	uint64_t size;
 
+	mproc__arena_refresh(&v);
+	n_pages = mproc__arena_n_pages(&v);
 	*ret = (struct mproc__arena_stats){ 0 };
-	ret->bytes = (uint64_t)v.at->n_pages * MPROC__ARENA_PAGE;
-	for (uint32_t page = 0; page < v.at->n_pages; page += run.n_pages) {
+	ret->bytes = (uint64_t)n_pages * MPROC__ARENA_PAGE;
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		if (!mproc__arena_run_at(&v, page, &run)) {
 			run.n_pages = 1;
 			continue;
@@ -455,8 +519,10 @@ void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret)
 		if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
 			ret->free += size;
 		} else if (run.state == MPROC__ARENA_SLAB) {
-			mproc__arena_blocks_look(mproc__arena_table_at(&v, run.table), run.class,
-						 &blocks);
+			table = mproc__arena_table_at(&v, run.table);
+			if (!table)
+				continue;
+			mproc__arena_blocks_look(table, run.class, &blocks);
 			size = mproc__arena_class_size(run.class);
 			ret->free += blocks.n_free * size;
 			ret->used += (blocks.n_private + blocks.n_used) * size;

@@ -21,11 +21,13 @@
  * Allocate @len bytes, aligned to 64, the whole block zeroed if @zero. A block has
  * the next power of two of bytes up to 2 KiB (64 at least), whole pages of 4 KiB
  * beyond. Before it fails for want of room, what the dead have left is reaped: so
- * not with the fork lock held. A large one waits for who is just allocating or
- * freeing another, even if that party stands still; a small one does seldom.
+ * not with the fork lock held; then the segment is made larger, if it may be. A
+ * large one waits for who is just allocating or freeing another, even if that party
+ * stands still; a small one does seldom.
  *
  * Return: 0 and the offset of the block in the segment, or -ENOSPC with a text
- * that names the bytes wanted and the largest free block, -EBADMSG if the arena is
+ * that names the bytes wanted, the largest free block, the arena's bytes now and at
+ * most, and what there is too little of to make it larger, -EBADMSG if the arena is
  * corrupt.
  */
 int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t len, bool zero,
@@ -98,22 +100,23 @@ uint64_t mproc__arena_len(mproc_segment *segment, uint64_t off);
 void *mproc__arena_at(mproc_segment *segment, uint64_t off, uint64_t len);
 
 /*
- * Lay out an arena over [off, off + len) of a new segment, in zeroed memory of
- * mproc__arena_head_size(len) bytes, 128-byte aligned, outside that range.
+ * Lay out an arena over [off, off + len) of a new segment that may become
+ * [off, off + len_max), in zeroed memory of mproc__arena_head_size(len_max) bytes, in
+ * whole pages, before that range: of it only mproc__arena_spans() need be there.
  *
  * Return: 0, or -ENOSPC if no page of 4 KiB fits.
  */
-int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len);
+int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len, uint64_t len_max);
 
 /*
- * Check the geometry of @segment->arena and keep a copy in the handle, whose size
- * is set and whose memory is mapped at @base: before the segment is attached.
+ * Check the geometry of @segment->arena and keep a copy in the handle, whose memory
+ * is as @mapping says: before the segment is attached.
  *
  * Return: 0, or -EBADMSG with a text.
  */
-int mproc__arena_open(mproc_segment *segment, const void *base);
+int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mapping);
 
-/* Bytes of struct mproc__arena for an arena over @len bytes: 0.6 % and 3 KiB. */
+/* Bytes of the own section of an arena over @len bytes: 0.6 %, 3 KiB, and up to 12 KiB more. */
 uint64_t mproc__arena_head_size(uint64_t len);
 
 struct mproc__arena_stats {

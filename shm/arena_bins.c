@@ -52,7 +52,7 @@ static uint32_t listed_len(const struct mproc__arena_view *v, uint32_t entry, ui
 {
 	struct mproc__arena_run run;
 
-	if (!entry || entry > v->at->n_pages || !mproc__arena_run_at(v, entry - 1, &run) ||
+	if (!entry || entry > mproc__arena_n_pages(v) || !mproc__arena_run_at(v, entry - 1, &run) ||
 	    run.state != MPROC__ARENA_FREE || bin_of(run.n_pages) != bin)
 		return 0;
 	return run.n_pages;
@@ -130,7 +130,7 @@ static int first_fit(const struct mproc__arena_view *v, uint32_t bin, uint32_t n
 		len = listed_len(v, entry, bin);
 		if (!len)
 			return -EBADMSG;
-		if (len >= n) {
+		if (len >= n && entry - 1 + n <= mproc__arena_n_reach(v)) {
 			*ret_entry = entry;
 			*ret_n = len;
 			return 0;
@@ -157,6 +157,17 @@ static uint32_t filled_bin(const struct mproc__arena_view *v, uint32_t bin)
 	return MPROC__ARENA_BINS;
 }
 
+/* The same in all bins from @bin on: where this process has addresses for some runs only. */
+static int any_in_reach(const struct mproc__arena_view *v, uint32_t bin, uint32_t n,
+			uint32_t *ret_entry, uint32_t *ret_n)
+{
+	int r = 0;
+
+	for (; bin < MPROC__ARENA_BINS && !r && !*ret_entry; bin++)
+		r = first_fit(v, bin, n, mproc__arena_n_pages(v), ret_entry, ret_n);
+	return r;
+}
+
 int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page,
 			   uint32_t *ret_n)
 {
@@ -170,7 +181,9 @@ int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32
 			r = first_fit(v, bin, n, 1, &entry, ret_n);
 	}
 	if (!r && !entry)
-		r = first_fit(v, own, n, v->at->n_pages, &entry, ret_n);
+		r = first_fit(v, own, n, mproc__arena_n_pages(v), &entry, ret_n);
+	if (!r && !entry && mproc__arena_n_reach(v) < mproc__arena_n_pages(v))
+		r = any_in_reach(v, own + 1, n, &entry, ret_n);
 	if (r < 0)
 		return r;
 	if (!entry)

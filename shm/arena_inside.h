@@ -18,16 +18,17 @@
 
 /* One call's view of an arena. */
 struct mproc__arena_view {
-	const struct mproc__arena_place *at;
-	struct mproc__self *me; /* or NULL */
-	uint64_t owner;         /* the calling process, as in words */
+	mproc_segment *segment;
+	struct mproc__arena_place *at; /* of that */
+	struct mproc__self *me;        /* or NULL */
+	uint64_t owner;                /* the calling process, as in words */
 };
 
 /* Look at the arena as @me, or as nobody. */
-static inline struct mproc__arena_view mproc__arena_view(const mproc_segment *segment,
+static inline struct mproc__arena_view mproc__arena_view(mproc_segment *segment,
 							 struct mproc__self *me)
 {
-	struct mproc__arena_view v = { .at = &segment->arena_at, .me = me };
+	struct mproc__arena_view v = { .segment = segment, .at = &segment->arena_at, .me = me };
 
 	if (me)
 		v.owner = mproc__arena_owner_bits(
@@ -35,6 +36,44 @@ static inline struct mproc__arena_view mproc__arena_view(const mproc_segment *se
 					  &me->range->procs[me->proc].st, memory_order_relaxed)));
 	return v;
 }
+
+/*
+ * How many pages there are, as far as this process knows. It learns of more when it
+ * takes the lock of the runs, which leads to all of them, and when it meets something
+ * that it does not know: fewer than there are is no error, for what it knows stays.
+ */
+static inline uint32_t mproc__arena_n_pages(const struct mproc__arena_view *v)
+{
+	return atomic_load_explicit(&v->at->n_pages, memory_order_relaxed);
+}
+
+/* How many of them it has addresses for: their words it can read, the others too. */
+static inline uint32_t mproc__arena_n_reach(const struct mproc__arena_view *v)
+{
+	return atomic_load_explicit(&v->at->n_reach, memory_order_relaxed);
+}
+
+/* Look again (arena_grow.c). Return: whether there are more than were known. */
+bool mproc__arena_learn(const struct mproc__arena_view *v, uint32_t n_pages);
+
+static inline bool mproc__arena_refresh(const struct mproc__arena_view *v)
+{
+	uint32_t n = atomic_load_explicit(&v->at->arena->n_pages, memory_order_acquire);
+
+	return __builtin_expect(n != mproc__arena_n_pages(v), 0) && mproc__arena_learn(v, n);
+}
+
+/*
+ * Make the arena larger: by what @n more pages in one run take, if it can be had by
+ * more, and let others use it too. What others have made larger meanwhile counts.
+ * @why:	why not, in words
+ *
+ * Return: 0 if there is more than before, -ENOSPC without a text, or another with one.
+ */
+int mproc__arena_grow(const struct mproc__arena_view *v, uint64_t n, char *why, size_t cap);
+
+/* Make pages of the memory that is published. */
+int mproc__arena_append(const struct mproc__arena_view *v);
 
 static inline uint64_t mproc__arena_page_word(const struct mproc__arena_view *v, uint32_t page)
 {
@@ -60,7 +99,7 @@ static inline void mproc__arena_owners_add(const struct mproc__arena_view *v, ui
 static inline bool mproc__arena_run_at(const struct mproc__arena_view *v, uint32_t page,
 				       struct mproc__arena_run *ret)
 {
-	const struct mproc__arena_geometry g = { .n_pages = v->at->n_pages };
+	const struct mproc__arena_geometry g = { .n_pages = mproc__arena_n_pages(v) };
 	uint64_t word = mproc__arena_page_word(v, page);
 	uint64_t link = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
 
@@ -72,9 +111,12 @@ static inline bool mproc__arena_run_at(const struct mproc__arena_view *v, uint32
 	return mproc__arena_run_look(&g, page, word, link, ret);
 }
 
+/* The table @table bytes from page 0, or NULL if this process has no addresses for it. */
 static inline struct mproc__arena_table *mproc__arena_table_at(const struct mproc__arena_view *v,
 							       uint64_t table)
 {
+	if (table / MPROC__ARENA_PAGE >= mproc__arena_n_reach(v))
+		return NULL;
 	return (struct mproc__arena_table *)(void *)(v->at->data + table);
 }
 
@@ -138,9 +180,9 @@ static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mp
 								 uint32_t page)
 {
 	uint64_t ref = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
-	uint64_t off = mproc__arena_table_off(ref, v->at->n_pages);
+	uint64_t off = mproc__arena_table_off(ref, mproc__arena_n_reach(v));
 
-	return off ? mproc__arena_table_at(v, off) : NULL;
+	return off ? (void *)(v->at->data + off) : NULL;
 }
 
 /*
@@ -163,6 +205,9 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v);
 
 /* Under the lock: the next allocation rebuilds first; until then nothing is joined. */
 void mproc__arena_runs_distrust(const struct mproc__arena_view *v);
+
+/* Under the lock: how many pages before @page form one free run; 0 also if that is unknown. */
+uint32_t mproc__arena_runs_before(const struct mproc__arena_view *v, uint32_t page);
 
 /*
  * Under the lock: allocate a run of @n pages as a private block of the caller.

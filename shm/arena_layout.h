@@ -5,8 +5,12 @@
 /*
  * The arena as it lies in a segment, and what can be said of a copy of it
  *
- *	head | page entry[n_pages_max] | bitmap[class]		the arena's own section
- *	page 0 | page 1 | ...					user data, elsewhere
+ *	head | page entry[] | bitmap[][class] | summary[][class]	the arena's own section
+ *	page 0 | page 1 | ...						user data, elsewhere
+ *
+ * The tables have addresses for n_pages_max pages, and memory for those that exist:
+ * behind what serves them each is a hole in the file, which nobody touches, until the
+ * arena grows. Page 0 and all that follow are one dense range at the end of the file.
  *
  * Pages of 4 KiB form runs. The word of a run's first page says what the run is,
  * and is the truth about it; the words of its other pages say nothing that a
@@ -35,7 +39,7 @@
 #include "ipc/lock_layout.h"
 #include "ipc/participant_layout.h"
 
-#define MPROC__ARENA_LAYOUT UINT32_C(0x61000001) /* 'a', and a number to bump */
+#define MPROC__ARENA_LAYOUT UINT32_C(0x61000002) /* 'a', and a number to bump */
 
 #define MPROC__ARENA_PAGE       4096u
 #define MPROC__ARENA_PAGES_MAX  ((1u << 28) - 2)
@@ -206,22 +210,102 @@ static inline uint64_t mproc__arena_table_off(uint64_t ref, uint32_t n_pages)
 }
 
 /* Words of a bitmap with a bit for each page, and of its summary. */
-static inline uint64_t mproc__arena_map_words(uint32_t n_pages_max)
+static inline uint64_t mproc__arena_map_words(uint32_t n_pages)
 {
-	return ((uint64_t)n_pages_max + 63) / 64;
+	return ((uint64_t)n_pages + 63) / 64;
 }
 
-static inline uint64_t mproc__arena_sum_words(uint32_t n_pages_max)
+static inline uint64_t mproc__arena_sum_words(uint32_t n_pages)
 {
-	return (mproc__arena_map_words(n_pages_max) + 63) / 64;
+	return (mproc__arena_map_words(n_pages) + 63) / 64;
 }
 
-/* Bytes of an arena's own section. */
+static inline uint64_t mproc__arena_whole_pages(uint64_t bytes)
+{
+	return (bytes + MPROC__ARENA_PAGE - 1) / MPROC__ARENA_PAGE * MPROC__ARENA_PAGE;
+}
+
+/* A range of bytes. */
+struct mproc__span {
+	uint64_t off, end;
+};
+
+#define MPROC__ARENA_SPANS 3u /* head and page entries, bitmaps, summaries */
+
+/*
+ * The parts of an arena's own section that serve @n_pages pages, in whole pages of
+ * memory, from the section's beginning; no two share a page. What a larger number
+ * needs begins where a smaller one's ends.
+ */
+static inline void mproc__arena_spans(uint32_t n_pages, uint32_t n_pages_max,
+				      struct mproc__span ret[MPROC__ARENA_SPANS])
+{
+	const uint64_t word = MPROC__ARENA_CLASSES * sizeof(uint64_t);
+	uint64_t entry = sizeof(struct mproc__arena_page), head = sizeof(struct mproc__arena);
+	uint64_t maps = mproc__arena_whole_pages(head + n_pages_max * entry);
+	uint64_t sums = mproc__arena_whole_pages(maps + mproc__arena_map_words(n_pages_max) * word);
+
+	ret[0].off = 0;
+	ret[0].end = mproc__arena_whole_pages(head + n_pages * entry);
+	ret[1].off = maps;
+	ret[1].end = maps + mproc__arena_whole_pages(mproc__arena_map_words(n_pages) * word);
+	ret[2].off = sums;
+	ret[2].end = sums + mproc__arena_whole_pages(mproc__arena_sum_words(n_pages) * word);
+}
+
+/* Bytes of an arena's own section, holes included. */
 static inline uint64_t mproc__arena_section_size(uint32_t n_pages_max)
 {
-	return sizeof(struct mproc__arena) + n_pages_max * sizeof(struct mproc__arena_page) +
-	       MPROC__ARENA_CLASSES * sizeof(uint64_t) *
-		       (mproc__arena_map_words(n_pages_max) + mproc__arena_sum_words(n_pages_max));
+	struct mproc__span spans[MPROC__ARENA_SPANS];
+
+	mproc__arena_spans(n_pages_max, n_pages_max, spans);
+	return spans[MPROC__ARENA_SPANS - 1].end;
+}
+
+/* Bytes of memory that an arena of @n_pages pages takes, they and its own section. */
+static inline uint64_t mproc__arena_memory(uint32_t n_pages, uint32_t n_pages_max)
+{
+	struct mproc__span spans[MPROC__ARENA_SPANS];
+	uint64_t sum = (uint64_t)n_pages * MPROC__ARENA_PAGE;
+
+	mproc__arena_spans(n_pages, n_pages_max, spans);
+	for (uint32_t i = 0; i < MPROC__ARENA_SPANS; i++)
+		sum += spans[i].end - spans[i].off;
+	return sum;
+}
+
+/*
+ * The most pages that @bytes of memory are enough for, of an arena that may have
+ * @n_pages_max; 0: as many as it has then, for one that does not grow.
+ */
+static inline uint32_t mproc__arena_pages_within(uint64_t bytes, uint32_t n_pages_max)
+{
+	uint64_t most = bytes / MPROC__ARENA_PAGE;
+	uint32_t low = 0, high = n_pages_max ? n_pages_max : MPROC__ARENA_PAGES_MAX;
+
+	if (high > most)
+		high = (uint32_t)most;
+	while (low < high) {
+		uint32_t n = low + (high - low + 1) / 2;
+
+		if (mproc__arena_memory(n, n_pages_max ? n_pages_max : n) <= bytes)
+			low = n;
+		else
+			high = n - 1;
+	}
+	return low;
+}
+
+/* A shard for each of these pages, up to the limit: its slabs may lie idle. */
+#define MPROC__ARENA_SHARD_PAGES 256u
+
+static inline uint32_t mproc__arena_shards_for(uint32_t n_pages)
+{
+	uint32_t n = 1;
+
+	while (n < MPROC__ARENA_SHARDS_MAX && n * 2 * MPROC__ARENA_SHARD_PAGES <= n_pages)
+		n *= 2;
+	return n;
 }
 
 /* A checked private copy. */

@@ -11,6 +11,8 @@
  * Killed anywhere, the next reaper finds what is left: PRIVATE still names the dead.
  */
 
+#include <errno.h>
+
 #include "ipc/kind.h"
 #include "shm/arena_inside.h"
 
@@ -29,9 +31,12 @@ static bool is_of(uint64_t word, uint32_t proc)
 	       mproc__arena_owner_slot(word) == proc;
 }
 
-/* Free what the process in @proc has in the slab at @page. */
-static void reap_slab(const struct mproc__arena_view *v, uint32_t page,
-		      const struct mproc__arena_run *slab, uint32_t proc, uint32_t n_procs)
+/*
+ * Free what the process in @proc has in the slab at @page. Return: 0, or -ENOMEM: it is
+ * for a process that has addresses for the slab's table.
+ */
+static int reap_slab(const struct mproc__arena_view *v, uint32_t page,
+		     const struct mproc__arena_run *slab, uint32_t proc, uint32_t n_procs)
 {
 	uint64_t bit = UINT64_C(1) << (proc & 63);
 	struct mproc__arena_table *table = mproc__arena_table_at(v, slab->table);
@@ -39,14 +44,16 @@ static void reap_slab(const struct mproc__arena_view *v, uint32_t page,
 	uint64_t word;
 
 	if (!(atomic_load_explicit(&v->at->pages[page].owners, memory_order_seq_cst) & bit))
-		return;
+		return 0;
+	if (!table)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < mproc__arena_class_blocks(slab->class); i++) {
 		word = atomic_load_explicit(&table->words[i], memory_order_acquire);
 		if (!is_of(word, proc))
 			continue;
 		/* A table that has become user data may say anything. */
 		if (mproc__arena_generation(mproc__arena_page_word(v, page)) != slab->generation)
-			return;
+			return 0;
 		if (free_block(&table->words[i], word, MPROC__ARENA_FREE))
 			freed = true;
 	}
@@ -55,6 +62,7 @@ static void reap_slab(const struct mproc__arena_view *v, uint32_t page,
 		atomic_fetch_and_explicit(&v->at->pages[page].owners, ~bit, memory_order_seq_cst);
 	if (freed)
 		mproc__arena_slab_freed(v, page, slab->class);
+	return 0;
 }
 
 static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t proc,
@@ -63,27 +71,34 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 	mproc_segment *segment = mproc__segment_of(range);
 	struct mproc__arena_view v;
 	struct mproc__arena_run run;
+	uint32_t n_pages;
 	uint64_t word;
+	int r = 0;
 
 	(void)generation; /* who was in this slot before is dead as well */
 	if (!segment || !segment->arena_at.arena)
 		return 0;
 	v = mproc__arena_view(segment, me);
-	for (uint32_t page = 0; page < v.at->n_pages; page += run.n_pages) {
+	/* The dead may have allocated in pages that we do not know yet. */
+	mproc__arena_refresh(&v);
+	n_pages = mproc__arena_n_pages(&v);
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		word = mproc__arena_page_word(&v, page);
 		if (!mproc__arena_run_at(&v, page, &run)) {
 			/* It has just been joined to the one before. */
 			run.n_pages = 1;
 			continue;
 		}
-		if (run.state == MPROC__ARENA_SLAB)
-			reap_slab(&v, page, &run, proc, range->n_procs);
-		else if (is_of(word, proc) &&
-			 free_block(&v.at->pages[page].word, word, MPROC__ARENA_DROPPED))
+		if (run.state == MPROC__ARENA_SLAB) {
+			if (reap_slab(&v, page, &run, proc, range->n_procs) < 0)
+				r = -ENOMEM;
+		} else if (is_of(word, proc) &&
+			   free_block(&v.at->pages[page].word, word, MPROC__ARENA_DROPPED)) {
 			mproc__arena_runs_join(&v, page, mproc__arena_generation(word),
 					       MPROC_NOWAIT);
+		}
 	}
-	return 0;
+	return r;
 }
 
 const struct mproc__kind mproc__kind_arena = {

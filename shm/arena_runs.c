@@ -45,6 +45,9 @@ static int lock(const struct mproc__arena_view *v, int64_t deadline)
 		mproc__lock_repaired(&v->at->arena->lock, v->me);
 		r = 0;
 	}
+	/* The lists may lead to pages that were appended since we looked. */
+	if (r == 0)
+		mproc__arena_refresh(v);
 	return r;
 }
 
@@ -137,7 +140,7 @@ int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint3
 	uint32_t page, len;
 	int r;
 
-	if (n > v->at->n_pages)
+	if (n > mproc__arena_n_pages(v))
 		return -ENOSPC;
 	r = take(v, (uint32_t)n, &page, &len);
 	if (r < 0)
@@ -148,16 +151,31 @@ int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint3
 	return 0;
 }
 
+uint32_t mproc__arena_runs_before(const struct mproc__arena_view *v, uint32_t page)
+{
+	uint64_t before = page ? mproc__arena_word_at(v, page - 1) : 0;
+	struct mproc__arena_run run;
+	uint64_t n = 0;
+
+	if (mproc__arena_state(before) == MPROC__ARENA_TAIL ||
+	    (mproc__arena_state(before) == MPROC__ARENA_FREE && mproc__arena_count(before) == 1))
+		n = mproc__arena_count(before);
+	/* A TAIL is believed if the first page that it names reaches exactly to us. */
+	if (!n || n > page || !mproc__arena_run_at(v, page - (uint32_t)n, &run) ||
+	    run.state != MPROC__ARENA_FREE || run.n_pages != n)
+		return 0;
+	return run.n_pages;
+}
+
 void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, uint32_t n)
 {
-	uint32_t first = page, next = page + n;
+	uint32_t first = page, next = page + n, before;
 	struct mproc__arena_run run;
-	uint64_t before;
 
 	/* What stands around us may be left from a kill: the rebuilding joins as well. */
 	if (mproc__arena_is_stale(v))
 		goto commit;
-	if (next < v->at->n_pages && mproc__arena_run_at(v, next, &run) &&
+	if (next < mproc__arena_n_pages(v) && mproc__arena_run_at(v, next, &run) &&
 	    run.state == MPROC__ARENA_FREE) {
 		if (!mproc__arena_bins_remove(v, next, run.n_pages)) {
 			mproc__arena_set_stale(v, 1);
@@ -165,24 +183,15 @@ void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, ui
 		}
 		n += run.n_pages;
 	}
-	before = page ? mproc__arena_word_at(v, page - 1) : 0;
-	if (mproc__arena_state(before) == MPROC__ARENA_FREE && mproc__arena_count(before) == 1)
-		first = page - 1;
-	else if (mproc__arena_state(before) == MPROC__ARENA_TAIL &&
-		 mproc__arena_count(before) <= page)
-		first = page - (uint32_t)mproc__arena_count(before);
-	/* A TAIL is believed if the first page that it names reaches exactly to us. */
-	if (first != page && mproc__arena_run_at(v, first, &run) &&
-	    run.state == MPROC__ARENA_FREE && run.n_pages == page - first) {
-		if (!mproc__arena_bins_remove(v, first, run.n_pages)) {
+	before = mproc__arena_runs_before(v, page);
+	if (before) {
+		if (!mproc__arena_bins_remove(v, page - before, before)) {
 			mproc__arena_set_stale(v, 1);
 			n = next - page;
-			first = page;
 			goto commit;
 		}
-		n += run.n_pages;
-	} else {
-		first = page;
+		first = page - before;
+		n += before;
 	}
 commit:
 	mproc__arena_set_word(v, first, mproc__arena_counted(MPROC__ARENA_FREE, n));
@@ -234,7 +243,9 @@ static int tables_new(const struct mproc__arena_view *v, uint32_t n)
 	r = take(v, n + 1, &page, &len);
 	if (r < 0)
 		return r;
-	cut(v, page, len, 1, MPROC__ARENA_TABLES_PAGE, 0);
+	/* Before those that are listed, if there are: this process has no addresses for them. */
+	cut(v, page, len, 1, MPROC__ARENA_TABLES_PAGE,
+	    atomic_load_explicit(&v->at->arena->tables, memory_order_relaxed));
 	atomic_store_explicit(&v->at->arena->tables, page + 1, memory_order_relaxed);
 	return 0;
 }
@@ -242,16 +253,17 @@ static int tables_new(const struct mproc__arena_view *v, uint32_t n)
 /* An unused table. Return: 0, -ENOSPC, -EBADMSG. */
 static int table_find(const struct mproc__arena_view *v, uint32_t n, uint64_t *ret_ref)
 {
-	uint32_t page;
+	uint32_t page = atomic_load_explicit(&v->at->arena->tables, memory_order_relaxed);
+	uint32_t n_pages = mproc__arena_n_pages(v);
 	uint64_t free;
 	int r = 0;
 
-	if (!atomic_load_explicit(&v->at->arena->tables, memory_order_relaxed))
+	if (!page || (page > mproc__arena_n_reach(v) && page <= n_pages))
 		r = tables_new(v, n);
 	if (r < 0)
 		return r;
 	page = atomic_load_explicit(&v->at->arena->tables, memory_order_relaxed) - 1;
-	if (page >= v->at->n_pages || mproc__arena_word_at(v, page) != MPROC__ARENA_TABLES_PAGE)
+	if (page >= n_pages || mproc__arena_word_at(v, page) != MPROC__ARENA_TABLES_PAGE)
 		return -EBADMSG;
 	free = ~tables_used(mproc__arena_link_at(v, page)) & TABLES_ALL;
 	if (!free)
@@ -308,7 +320,9 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 	/* Where the lists had to be mended meanwhile an unused table may be gone. */
 	if (mproc__arena_word_at(v, (uint32_t)(ref >> 3)) != MPROC__ARENA_TABLES_PAGE)
 		return scribbled(v);
-	table = mproc__arena_table_at(v, mproc__arena_table_off(ref, v->at->n_pages));
+	table = mproc__arena_table_at(v, mproc__arena_table_off(ref, mproc__arena_n_pages(v)));
+	if (!table)
+		return scribbled(v);
 	/* Each allocation of a block adds one; the next slab to use the table begins above. */
 	generation = birth(v) << 16 & MPROC__ARENA_GENERATION_MASK;
 	for (uint32_t i = 0; i < mproc__arena_class_blocks(class); i++)
@@ -341,15 +355,16 @@ static int broken(uint32_t page)
 /* Every first page is possible; which tables are used is to be seen. */
 static int check_runs(const struct mproc__arena_view *v)
 {
+	uint32_t n_pages = mproc__arena_n_pages(v);
 	struct mproc__arena_run run;
 
-	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		if (!mproc__arena_run_at(v, page, &run))
 			return broken(page);
 		if (run.state == MPROC__ARENA_TABLES_PAGE)
 			mproc__arena_set_link(v, page, 0);
 	}
-	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		if (!mproc__arena_run_at(v, page, &run))
 			return broken(page);
 		if (run.state != MPROC__ARENA_SLAB)
@@ -376,7 +391,7 @@ static uint32_t join(const struct mproc__arena_view *v, uint32_t page, uint32_t 
 {
 	struct mproc__arena_run run;
 
-	while (page + n < v->at->n_pages && mproc__arena_run_at(v, page + n, &run) &&
+	while (page + n < mproc__arena_n_pages(v) && mproc__arena_run_at(v, page + n, &run) &&
 	       is_free(v, page + n, &run))
 		n += run.n_pages;
 	mproc__arena_set_word(v, page, mproc__arena_counted(MPROC__ARENA_FREE, n));
@@ -387,8 +402,8 @@ static uint32_t join(const struct mproc__arena_view *v, uint32_t page, uint32_t 
 
 int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 {
+	uint32_t n_pages = mproc__arena_n_pages(v), n;
 	struct mproc__arena_run run;
-	uint32_t n;
 	int r;
 
 	mproc__arena_set_stale(v, 1);
@@ -397,7 +412,7 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 		return r;
 	mproc__arena_bins_clear(v);
 	atomic_store_explicit(&v->at->arena->tables, 0, memory_order_relaxed);
-	for (uint32_t page = 0; page < v->at->n_pages; page += n) {
+	for (uint32_t page = 0; page < n_pages; page += n) {
 		if (!mproc__arena_run_at(v, page, &run))
 			return broken(page);
 		n = run.n_pages;

@@ -44,31 +44,32 @@
 #include "ipc/clock.h"
 #include "shm/arena_inside.h"
 
+/*
+ * The bitmaps of all classes lie side by side, word by word, and so do the summaries:
+ * what serves the pages that exist is one range of each, which growing makes longer.
+ */
 struct map {
 	_Atomic(uint64_t) *words; /* a bit for each page */
 	_Atomic(uint64_t) *sums;  /* a bit for each of those words */
-	uint64_t n_sums;
 };
 
 static struct map map_of(const struct mproc__arena_view *v, uint32_t class)
 {
-	uint64_t n = mproc__arena_map_words(v->at->n_pages_max);
-	uint64_t n_sums = mproc__arena_sum_words(v->at->n_pages_max);
-	_Atomic(uint64_t) *maps = (_Atomic(uint64_t) *)(void *)(v->at->pages + v->at->n_pages_max);
+	return (struct map){ .words = v->at->maps + class, .sums = v->at->sums + class };
+}
 
-	return (struct map){
-		.words = maps + class * (n + n_sums),
-		.sums = maps + class * (n + n_sums) + n,
-		.n_sums = n_sums,
-	};
+static _Atomic(uint64_t) *word_nth(_Atomic(uint64_t) *words, uint64_t n)
+{
+	return &words[n * MPROC__ARENA_CLASSES];
 }
 
 static void bit_set(_Atomic(uint64_t) *words, uint64_t i)
 {
+	_Atomic(uint64_t) *word = word_nth(words, i / 64);
 	uint64_t bit = UINT64_C(1) << i % 64;
 
-	if (!(atomic_load_explicit(&words[i / 64], memory_order_relaxed) & bit))
-		atomic_fetch_or_explicit(&words[i / 64], bit, memory_order_seq_cst);
+	if (!(atomic_load_explicit(word, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(word, bit, memory_order_seq_cst);
 }
 
 /* Return: whether the word is now empty. */
@@ -76,14 +77,15 @@ static bool bit_clear(_Atomic(uint64_t) *words, uint64_t i)
 {
 	uint64_t bit = UINT64_C(1) << i % 64;
 
-	return !(atomic_fetch_and_explicit(&words[i / 64], ~bit, memory_order_seq_cst) & ~bit);
+	return !(atomic_fetch_and_explicit(word_nth(words, i / 64), ~bit, memory_order_seq_cst) &
+		 ~bit);
 }
 
 static void map_sum_clear(const struct map *map, uint64_t word)
 {
 	bit_clear(map->sums, word);
 	/* Somebody may have set a bit of the word since we saw it empty. */
-	if (atomic_load_explicit(&map->words[word], memory_order_seq_cst))
+	if (atomic_load_explicit(word_nth(map->words, word), memory_order_seq_cst))
 		bit_set(map->sums, word);
 }
 
@@ -99,19 +101,22 @@ static void map_clear(const struct map *map, uint32_t page)
 		map_sum_clear(map, page / 64);
 }
 
-/* Return: a page whose bit is set, or UINT32_MAX. */
+/* Return: a page below @n_pages whose bit is set, or UINT32_MAX. */
 static uint32_t map_find(const struct map *map, uint32_t n_pages)
 {
-	for (uint64_t i = 0; i < map->n_sums; i++) {
-		uint64_t sum = atomic_load_explicit(&map->sums[i], memory_order_relaxed);
+	uint64_t n_words = mproc__arena_map_words(n_pages);
+
+	for (uint64_t i = 0; i < mproc__arena_sum_words(n_pages); i++) {
+		uint64_t sum = atomic_load_explicit(word_nth(map->sums, i), memory_order_relaxed);
 
 		for (; sum; sum &= sum - 1) {
 			uint64_t word = i * 64 + (uint64_t)__builtin_ctzll(sum);
 			uint64_t bits, page;
 
-			if (word >= mproc__arena_map_words(n_pages))
+			if (word >= n_words)
 				break;
-			bits = atomic_load_explicit(&map->words[word], memory_order_relaxed);
+			bits = atomic_load_explicit(word_nth(map->words, word),
+						    memory_order_relaxed);
 			if (!bits) {
 				map_sum_clear(map, word);
 				continue;
@@ -128,7 +133,7 @@ static uint32_t map_find(const struct map *map, uint32_t n_pages)
 static bool slab_at(const struct mproc__arena_view *v, uint32_t page, uint32_t class,
 		    struct mproc__arena_run *ret)
 {
-	return page < v->at->n_pages && mproc__arena_run_at(v, page, ret) &&
+	return page < mproc__arena_n_pages(v) && mproc__arena_run_at(v, page, ret) &&
 	       ret->state == MPROC__ARENA_SLAB && ret->class == class;
 }
 
@@ -149,6 +154,7 @@ void mproc__arena_slab_abandon(const struct mproc__arena_view *v, uint32_t page,
 			       uint64_t word)
 {
 	struct map map = map_of(v, class);
+	struct mproc__arena_table *table;
 	struct mproc__arena_run run;
 
 	atomic_store_explicit(&v->at->pages[page].word,
@@ -156,7 +162,10 @@ void mproc__arena_slab_abandon(const struct mproc__arena_view *v, uint32_t page,
 			      memory_order_seq_cst);
 	/* Pairs with the CAS of who frees a block. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (slab_at(v, page, class, &run) && free_bits(mproc__arena_table_at(v, run.table), class))
+	if (!slab_at(v, page, class, &run))
+		return;
+	table = mproc__arena_table_at(v, run.table);
+	if (!table || free_bits(table, class))
 		map_set(&map, page);
 }
 
@@ -212,7 +221,7 @@ static inline bool take(const struct mproc__arena_view *v, uint32_t shard, uint3
 	uint64_t bits, word;
 	uint32_t i;
 
-	if (page >= v->at->n_pages)
+	if (page >= mproc__arena_n_pages(v))
 		return false;
 	/* Under its shard's lock a slab stays what it is. */
 	word = mproc__arena_page_word(v, page);
@@ -262,6 +271,7 @@ static void mend(const struct mproc__arena_view *v, uint32_t shard)
 {
 	struct mproc__arena_shard *sh = &v->at->arena->shards[shard];
 
+	mproc__arena_refresh(v);
 	for (uint32_t c = 0; c < MPROC__ARENA_CLASSES; c++) {
 		uint32_t entry = atomic_load_explicit(&sh->current[c], memory_order_relaxed);
 		struct map map = map_of(v, c);
@@ -304,15 +314,21 @@ static int find(const struct mproc__arena_view *v, uint32_t shard, uint32_t clas
 		uint64_t *ret_rel)
 {
 	struct map map = map_of(v, class);
-	uint32_t page;
+	uint32_t page, tries;
 	int r;
 
+	/* Others may have given the shard a slab of pages that we did not know. */
+	mproc__arena_refresh(v);
 	if (take(v, shard, class, ret_rel))
 		return 0;
 	let_go(v, shard, class);
 	/* A bit may be stale, so may be all; who sets them as we go is no reason to stay. */
-	for (uint32_t tries = 0; tries < v->at->n_pages; tries++) {
-		page = map_find(&map, v->at->n_pages);
+	tries = mproc__arena_n_pages(v);
+	/* Slabs whose tables we have no addresses for are met again and again. */
+	if (mproc__arena_n_reach(v) < tries)
+		tries = 64;
+	while (tries--) {
+		page = map_find(&map, mproc__arena_n_reach(v));
 		if (page == UINT32_MAX)
 			break;
 		if (!claim(v, shard, class, page))
@@ -342,11 +358,12 @@ static bool shard_is_busy(const struct mproc__arena_view *v, uint32_t shard)
 /* The calling thread's shard, or one that nobody is in. */
 static inline uint32_t choose(const struct mproc__arena_view *v)
 {
-	uint32_t own = mproc__owner_index(v->me->word) & (v->at->n_shards - 1);
+	uint32_t n = atomic_load_explicit(&v->at->n_spread, memory_order_relaxed);
+	uint32_t own = mproc__owner_index(v->me->word) & (n - 1);
 
 	if (!shard_is_busy(v, own))
 		return own;
-	for (uint32_t i = 1; i < v->at->n_shards; i++) {
+	for (uint32_t i = 1; i < n; i++) {
 		uint32_t other = own ^ i;
 
 		if (!shard_is_busy(v, other))
@@ -397,12 +414,13 @@ static void close_slab(const struct mproc__arena_view *v, uint32_t page,
 	uint64_t all = ~UINT64_C(0) >> (64 - blocks);
 	uint64_t word = mproc__arena_page_word(v, page);
 	uint64_t closing = mproc__arena_slab_give(word, MPROC__ARENA_SHARD_CLOSING);
+	struct mproc__arena_table *table = mproc__arena_table_at(v, slab->table);
 
-	if (mproc__arena_slab_shard(word) != MPROC__ARENA_SHARD_NONE ||
+	if (!table || mproc__arena_slab_shard(word) != MPROC__ARENA_SHARD_NONE ||
 	    !atomic_compare_exchange_strong_explicit(&v->at->pages[page].word, &word, closing,
 						     memory_order_seq_cst, memory_order_relaxed))
 		return;
-	if (free_bits(mproc__arena_table_at(v, slab->table), slab->class) == all)
+	if (free_bits(table, slab->class) == all)
 		mproc__arena_runs_free(v, page, slab->n_pages);
 	else
 		mproc__arena_slab_abandon(v, page, slab->class, closing);
@@ -411,12 +429,14 @@ static void close_slab(const struct mproc__arena_view *v, uint32_t page,
 int mproc__arena_gather(const struct mproc__arena_view *v)
 {
 	struct mproc__arena_run run;
+	uint32_t n_pages;
 	int r;
 
 	for (uint32_t shard = 0; shard < v->at->n_shards; shard++) {
 		/* What a stopped neighbour keeps stays his. */
 		if (shard_lock(v, shard, mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS)) < 0)
 			continue;
+		mproc__arena_refresh(v);
 		for (uint32_t c = 0; c < MPROC__ARENA_CLASSES; c++)
 			let_go(v, shard, c);
 		shard_unlock(v, shard);
@@ -425,7 +445,8 @@ int mproc__arena_gather(const struct mproc__arena_view *v)
 	if (r < 0)
 		return r;
 	mproc__arena_runs_distrust(v);
-	for (uint32_t page = 0; page < v->at->n_pages; page += run.n_pages) {
+	n_pages = mproc__arena_n_pages(v);
+	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		if (!mproc__arena_run_at(v, page, &run))
 			break; /* for the rebuilding to tell */
 		if (run.state == MPROC__ARENA_SLAB)

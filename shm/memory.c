@@ -111,3 +111,14 @@ uint64_t mproc__memory_left(const char *root)
 	mproc__cgroup_each(root, "memory", look_at, &look);
 	return look.left;
 }
+
+uint64_t mproc__memory_available(const char *root)
+{
+	char meminfo[PATH_MAX];
+	uint64_t kib;
+
+	if (snprintf(meminfo, sizeof(meminfo), "%s/proc/meminfo", root) >= (int)sizeof(meminfo))
+		return UINT64_MAX;
+	kib = sum_of(meminfo, "MemAvailable:", "SwapFree:");
+	return kib ? 1024 * kib : UINT64_MAX;
+}

@@ -18,4 +18,10 @@
  */
 uint64_t mproc__memory_left(const char *root);
 
+/*
+ * Bytes that the machine still has for memory that is no file's on a filesystem of limited
+ * size: what it says is available, and free swap. A look as well; UINT64_MAX if unknown.
+ */
+uint64_t mproc__memory_available(const char *root);
+
 #endif /* MPROC__MEMORY_H */

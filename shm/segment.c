@@ -12,10 +12,11 @@
  * segment, counted, in a list that changes under the fork lock.
  *
  * The mapping covers all the addresses the segment may grow into, beyond the end
- * of the file: growing then needs no call in any other process, and no address
- * changes. Pages beyond the end cannot be touched, so every offset is checked
- * against the bytes that are allocated. What the process has no addresses for
- * (RLIMIT_AS) is not reserved, and growth ends there.
+ * of the file: growing (segment_grow.c) then needs no call in any other process, and
+ * no address changes. Pages beyond the end cannot be touched, so every offset is
+ * checked against the bytes that are allocated, as far as they are known: who meets
+ * an offset behind them looks how large the segment has become. What the process has
+ * no addresses for (RLIMIT_AS) is not reserved, and growth ends there.
  *
  * Who leaves. close() gives the slot back first, then removes the name if nobody
  * else is attached, under byte A (see segment_file.c). At exit() other threads may
@@ -82,31 +83,57 @@ static struct mproc__attached attached_of(const mproc_segment *segment, int own)
 	};
 }
 
+/* How the segment lies at @base, where it has @len bytes of addresses. */
+static struct mproc__mapping mapping_of(const struct mproc__segment_head *head, void *base,
+					size_t len, uint64_t size)
+{
+	struct mproc__segment_state *state = (void *)((char *)base + MPROC__SEGMENT_STATE_OFF);
+	const struct mproc__section *sections = head->sections;
+
+	return (struct mproc__mapping){
+		.base = base,
+		.size = len,
+		.bytes = size,
+		.max = head->size_max,
+		/* The arena's tables. */
+		.hole = sections[MPROC__SECTION_ARENA].off + sizeof(struct mproc__arena),
+		.hole_end = sections[MPROC__SECTION_DATA].off,
+		.published = &state->size,
+	};
+}
+
 /* Attach to the mapping, and enter the handle into the list; the descriptor becomes its. */
-static int handle_new(mproc_segment **ret, const struct mproc__coming *c, void *base, size_t len)
+static int handle_new(mproc_segment **ret, const struct mproc__coming *c,
+		      const struct mproc__mapping *mapping)
 {
 	const struct mproc__section *sections = c->head->sections;
 	uint64_t reg_len = sections[MPROC__SECTION_REGISTRY].len;
 	mproc_segment *segment = calloc(1, sizeof(*segment));
-	void *reg = (char *)base + sections[MPROC__SECTION_REGISTRY].off;
+	char *base = mapping->base;
+	void *reg = base + sections[MPROC__SECTION_REGISTRY].off;
 	int r;
 
 	if (!segment)
 		return mproc__fail(-ENOMEM, "%s: no memory for a handle", c->what);
 	memcpy(&segment->id, c->head->uuid, sizeof(segment->id));
-	segment->size = c->size;
+	segment->size_max = c->head->size_max;
 	segment->n_objects = c->head->n_objects;
 	segment->flags = c->head->flags;
 	segment->n_handles = 1;
 	snprintf(segment->name, sizeof(segment->name), "%s", c->name ? c->name : "");
-	segment->catalogue = (void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off);
-	segment->arena = (void *)((char *)base + sections[MPROC__SECTION_ARENA].off);
-	r = mproc__arena_open(segment, base);
+	segment->catalogue = (void *)(base + sections[MPROC__SECTION_CATALOGUE].off);
+	segment->arena = (void *)(base + sections[MPROC__SECTION_ARENA].off);
+	r = mproc__arena_open(segment, mapping);
+	/* What growing takes is computed from these: both must say the same. */
+	if (r == 0 &&
+	    (segment->arena_at.off != sections[MPROC__SECTION_DATA].off ||
+	     segment->arena_at.n_pages_max != mproc__head_pages(c->head, c->head->size_max)))
+		r = mproc__fail(-EBADMSG, "%s: the geometry of its arena is not its own", c->what);
 	if (r == 0 && c->read_only)
-		r = mproc__range_add_read_only(&segment->range, base, len, reg, reg_len, c->fd,
+		r = mproc__range_add_read_only(&segment->range, mapping, reg, reg_len, c->fd,
 					       c->path, segment);
 	else if (r == 0)
-		r = mproc__range_add(&segment->range, base, len, reg, reg_len, c->fd, c->path,
+		r = mproc__range_add(&segment->range, mapping, reg, reg_len, c->fd, c->path,
 				     segment);
 	if (r < 0) {
 		free(segment);
@@ -120,6 +147,7 @@ static int handle_new(mproc_segment **ret, const struct mproc__coming *c, void *
 
 int mproc__segment_enter(mproc_segment **ret, const struct mproc__coming *c)
 {
+	struct mproc__mapping mapping;
 	void *base = NULL;
 	size_t len = 0;
 	int r;
@@ -127,13 +155,14 @@ int mproc__segment_enter(mproc_segment **ret, const struct mproc__coming *c)
 	r = map(c, &base, &len);
 	if (r < 0)
 		return r;
+	mapping = mapping_of(c->head, base, len, c->size);
 	/* A core file would take long to write, and our slot be held until it is. */
 	if (!(c->head->flags & MPROC_SEGMENT_DUMP) && madvise(base, len, MADV_DONTDUMP) < 0)
 		r = mproc__fail_errno(-errno, "%s: madvise", c->what);
 	if (r == 0 && c->fresh)
 		r = mproc__head_write(base, c->head, c->what);
 	if (r == 0)
-		r = handle_new(ret, c, base, len);
+		r = handle_new(ret, c, &mapping);
 	if (r < 0)
 		munmap(base, len);
 	return r;
@@ -176,17 +205,19 @@ static void let_go(mproc_segment *segment, bool leave)
 static int create(mproc_segment **ret, const char *name, const struct mproc__segment_head *head,
 		  const char *what)
 {
+	struct mproc__span spans[MPROC__HEAD_SPANS];
 	mproc_segment *segment = NULL;
 	struct mproc__file file;
 	int r;
 
+	mproc__head_spans(head, spans);
 	r = mproc__file_make(&file, NULL, name, what);
 	if (r < 0)
 		return r;
 	/* Before anything is allocated in vain. */
 	r = name ? mproc__file_vacate(file.path, what) : 0;
 	if (r == 0)
-		r = mproc__file_allocate(&file, head->size, what);
+		r = mproc__file_allocate(&file, spans, MPROC__HEAD_SPANS, what);
 	if (r == 0)
 		r = mproc__segment_enter(&segment, &(struct mproc__coming){
 							   .head = head,

@@ -22,18 +22,24 @@ struct mproc__arena_page;
 struct mproc__arena_place {
 	struct mproc__arena *arena;
 	struct mproc__arena_page *pages;
-	char *data;    /* page 0 */
-	uint64_t off;  /* of it in the segment */
-	uint64_t what; /* the arena, as in holds */
-	uint32_t n_pages;
+	_Atomic(uint64_t) *maps; /* see arena_slabs.c */
+	_Atomic(uint64_t) *sums;
+	char *data;        /* page 0 */
+	uint64_t off;      /* of it in the segment */
+	uint64_t what;     /* the arena, as in holds */
+	uint64_t reserved; /* bytes that this process has addresses for, from offset 0 */
 	uint32_t n_pages_max;
 	uint32_t n_shards;
+	/* These only grow, by whoever notices first that the arena has grown: */
+	_Atomic(uint32_t) n_pages;  /* that exist */
+	_Atomic(uint32_t) n_reach;  /* of them, those that this process has addresses for */
+	_Atomic(uint32_t) n_spread; /* shards that are worth using for that many */
 };
 
 struct mproc_segment {
 	struct mproc__range *range;
-	uint64_t id;   /* of this segment and no other: what references name */
-	uint64_t size; /* bytes allocated; a checked copy, like the next three */
+	uint64_t id;       /* of this segment and no other: what references name */
+	uint64_t size_max; /* bytes it may become; a checked copy, like the next two */
 	uint32_t n_objects;
 	uint32_t flags;
 	struct mproc__catalogue *catalogue;
@@ -91,13 +97,30 @@ static inline mproc_segment *mproc__segment_of(struct mproc__range *range)
 	return range->owner;
 }
 
-/* Checked address of [off, off + len), or NULL. */
+/* Checked address of [off, off + len), or NULL. A segment may have grown since the last look. */
 static inline void *mproc__segment_at(mproc_segment *segment, uint64_t off, uint64_t len)
 {
-	if (len > segment->size || off > segment->size - len)
-		return NULL;
-	return (void *)(atomic_load_explicit(&segment->range->base, memory_order_relaxed) +
-			(uintptr_t)off);
+	return mproc__range_at(segment->range, off, len);
 }
+
+/* Where the segment ends at this moment: the offset behind its last byte, holes included. */
+static inline uint64_t mproc__segment_size(mproc_segment *segment)
+{
+	return mproc__range_grown(segment->range);
+}
+
+/* Bytes of memory that it takes at this moment. */
+uint64_t mproc__segment_memory(mproc_segment *segment);
+
+/*
+ * Make memory of the offsets behind the segment's end, up to @end, and what the arena
+ * needs to know of them; up to @least if that is all that can be had. Takes no lock: any
+ * number may do the same at the same time, and whoever stands still hinders nobody.
+ * @why:	what there was too little of, in words: "12 KiB free on /dev/shm"
+ *
+ * Return: 0, or -ENOSPC without a text; what was had before then is the segment's.
+ */
+int mproc__segment_extend(mproc_segment *segment, uint64_t least, uint64_t end, char *why,
+			  size_t cap);
 
 #endif /* MPROC__SEGMENT_H */

@@ -48,9 +48,10 @@
 #define MFD_NOEXEC_SEAL 0x0008u
 #endif
 
-#define TRIES    100                  /* for byte A, a millisecond apart */
-#define CHUNK    (UINT64_C(32) << 20) /* allocated at a time: a signal begins one anew, not all */
-#define TMP_TAIL "XXXXXX"
+#define TRIES     100                  /* for byte A, a millisecond apart */
+#define CHUNK     (UINT64_C(32) << 20) /* allocated at a time: a signal begins one anew, not all */
+#define CHUNK_MIN (UINT64_C(64) << 10)
+#define TMP_TAIL  "XXXXXX"
 
 static char dir[MPROC__PATH_MAX];
 static pthread_once_t dir_once = PTHREAD_ONCE_INIT;
@@ -229,46 +230,82 @@ int mproc__file_make(struct mproc__file *ret, const char *in, const char *name, 
 	return mproc__fail_errno(-errno, "%s: %s", what, ret->dir);
 }
 
-int mproc__file_allocate(const struct mproc__file *file, uint64_t size, const char *what)
+int mproc__file_room(int fd, const char *path, uint64_t end, uint64_t bytes, char *why, size_t cap)
 {
-	const char *where = file->path[0] ? file->dir : "memory";
-	uint64_t left = UINT64_MAX;
-	char want[24], have[24];
+	const char *slash = strrchr(path, '/');
+	uint64_t left;
 	struct rlimit limit;
 	struct statvfs fs;
+	char have[24];
+
+	/* Beyond this limit fallocate(2) sends a signal that kills. */
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < end) {
+		snprintf(why, cap, "files may have %s (RLIMIT_FSIZE)",
+			 mproc__size_text(have, limit.rlim_cur));
+		return -EFBIG;
+	}
+	left = mproc__memory_left("");
+	if (left < bytes) {
+		snprintf(why, cap, "%s left in the memory cgroup", mproc__size_text(have, left));
+		return -ENOMEM;
+	}
+	/* Said also when fallocate(2) should find that it is not enough. */
+	if (fstatvfs(fd, &fs) < 0 || !fs.f_blocks) {
+		/* Nothing but memory limits this filesystem, and where it ends processes are
+		 * killed. */
+		left = mproc__memory_available("");
+		snprintf(why, cap, "%s of memory available", mproc__size_text(have, left));
+	} else {
+		left = (uint64_t)fs.f_bavail * fs.f_frsize;
+		snprintf(why, cap, "%s free on %.*s", mproc__size_text(have, left),
+			 slash ? (int)(slash - path) : 2, slash ? path : "it");
+	}
+	/* What cannot succeed would take the others' room for a while. */
+	return left < bytes ? -ENOSPC : 0;
+}
+
+int mproc__file_extend(int fd, const struct mproc__span *spans, uint32_t n)
+{
+	uint64_t chunk = CHUNK;
 	int r = 0;
 
-	mproc__size_text(want, size);
-	/* Beyond this limit fallocate(2) sends a signal that kills. */
-	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
-		return mproc__fail(-EFBIG, "%s: %s wanted, files may have %s (RLIMIT_FSIZE)", what,
-				   want, mproc__size_text(have, limit.rlim_cur));
-	left = mproc__memory_left("");
-	if (left < size)
-		return mproc__fail(-ENOMEM, "%s: %s wanted, %s left in the memory cgroup", what,
-				   want, mproc__size_text(have, left));
-	/* No blocks: nothing but memory limits this filesystem. */
-	if (fstatvfs(file->fd, &fs) == 0 && fs.f_blocks)
-		left = (uint64_t)fs.f_bavail * fs.f_frsize;
-	/* What cannot succeed would take the others' room for a while. */
-	if (left < size)
-		r = -ENOSPC;
-	for (uint64_t at = 0; at < size && (r == 0 || r == -EINTR);) {
-		uint64_t n = size - at < CHUNK ? size - at : CHUNK;
+	for (uint32_t i = 0; i < n; i++) {
+		for (uint64_t at = spans[i].off; at < spans[i].end;) {
+			uint64_t len = spans[i].end - at < chunk ? spans[i].end - at : chunk;
 
-		r = fallocate(file->fd, 0, (off_t)at, (off_t)n) < 0 ? -errno : 0;
-		if (r == 0)
-			at += n;
+			r = fallocate(fd, 0, (off_t)at, (off_t)len) < 0 ? -errno : 0;
+			if (r == 0)
+				at += len;
+			else if (r != -EINTR)
+				return r;
+			else if (chunk > CHUNK_MIN)
+				chunk /= 2; /* signals that come often must not come in between */
+		}
 	}
-	if (r == -ENOSPC)
-		return mproc__fail(r, "%s: %s wanted, %s free on %s", what, want,
-				   mproc__size_text(have, left), where);
+	return 0;
+}
+
+int mproc__file_allocate(const struct mproc__file *file, const struct mproc__span *spans,
+			 uint32_t n, const char *what)
+{
+	uint64_t bytes = 0;
+	char want[24], why[MPROC__PATH_MAX];
+	int r;
+
+	for (uint32_t i = 0; i < n; i++)
+		bytes += spans[i].end - spans[i].off;
+	mproc__size_text(want, bytes);
+	snprintf(why, sizeof(why), "in memory");
+	r = mproc__file_room(file->fd, file->path, spans[n - 1].end, bytes, why, sizeof(why));
+	if (r < 0)
+		return mproc__fail(r, "%s: %s wanted, %s", what, want, why);
+	r = mproc__file_extend(file->fd, spans, n);
 	if (r == -EOPNOTSUPP)
 		return mproc__fail(r,
 				   "%s: the filesystem of %s cannot allocate in advance "
 				   "(fallocate), and a full one would kill whoever writes",
-				   what, where);
-	return r < 0 ? mproc__fail_errno(r, "%s: allocate %s on %s", what, want, where) : 0;
+				   what, file->path[0] ? file->dir : "memory");
+	return r < 0 ? mproc__fail_errno(r, "%s: %s wanted, %s", what, want, why) : 0;
 }
 
 void mproc__file_discard(struct mproc__file *file)

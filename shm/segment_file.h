@@ -63,11 +63,24 @@ int mproc__segment_path_in(char path[MPROC__PATH_MAX], const char *dir, const ch
 int mproc__file_make(struct mproc__file *ret, const char *dir, const char *name, const char *what);
 
 /*
- * Give it @size bytes, all of them allocated.
+ * Give it the memory of @spans, in ascending order: it ends where the last one does.
  *
  * Return: 0, -ENOSPC, -ENOMEM or -EFBIG with the numbers, or what fallocate(2) says.
  */
-int mproc__file_allocate(const struct mproc__file *file, uint64_t size, const char *what);
+int mproc__file_allocate(const struct mproc__file *file, const struct mproc__span *spans,
+			 uint32_t n, const char *what);
+
+/*
+ * Is there room for @bytes more in a file that then has @end?
+ * @path:	where it is, "" if it has no name
+ * @why:	what there is too little of, in words
+ *
+ * Return: 0, -ENOSPC, -ENOMEM (of the memory cgroup), -EFBIG; without a text.
+ */
+int mproc__file_room(int fd, const char *path, uint64_t end, uint64_t bytes, char *why, size_t cap);
+
+/* Allocate @spans. Return: 0 or what fallocate(2) says. */
+int mproc__file_extend(int fd, const struct mproc__span *spans, uint32_t n);
 
 /* Let group @gid have it. Return: 0, or what fchown(2) says. */
 int mproc__file_give(const struct mproc__file *file, uint32_t gid, const char *what);

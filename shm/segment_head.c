@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include "shm/catalogue.h"
 
 #define BYTES_DEFAULT   (UINT64_C(16) << 20)
+#define MAX_DEFAULT     (UINT64_C(16) << 30) /* of a segment whose size nobody has given */
 #define PROCS_DEFAULT   64u
 #define THREADS_DEFAULT 256u
 #define OBJECTS_DEFAULT 512u
@@ -38,11 +40,16 @@ static uint32_t or_default(uint32_t given, uint32_t otherwise)
 	return given ? given : otherwise;
 }
 
-/* Lay out the sections. Return: the bytes that are needed at least. */
-static uint64_t lay_out(struct mproc__segment_head *head)
+/*
+ * Lay out the sections of a segment that takes @bytes of memory, and set its size.
+ * Return: the bytes that are needed at least.
+ */
+static uint64_t lay_out(struct mproc__segment_head *head, uint64_t bytes)
 {
-	uint64_t at = MPROC__SEGMENT_HEAD_LEN, end = head->size;
-	uint64_t least;
+	const uint32_t min = DATA_MIN / MPROC__ARENA_PAGE;
+	uint64_t at = MPROC__SEGMENT_HEAD_LEN, least;
+	bool grows = bytes < head->size_max;
+	uint32_t n, n_max;
 
 	head->n_sections = MPROC__SECTIONS;
 	for (uint32_t i = MPROC__SECTION_REGISTRY; i <= MPROC__SECTION_CATALOGUE; i++) {
@@ -50,22 +57,36 @@ static uint64_t lay_out(struct mproc__segment_head *head)
 		head->sections[i].len = mproc__section_len_min(head, i);
 		at = round_up(at + head->sections[i].len, MPROC__SEGMENT_PAGE);
 	}
-	least = round_up(at + mproc__arena_head_size(DATA_MIN), MPROC__SEGMENT_PAGE) + DATA_MIN;
-	if (end < least)
-		return least;
-	/* A head for all that is left is a little more than what it leaves needs. */
+	n_max = head->size_max > at ? mproc__arena_pages_within(head->size_max - at, 0) : 0;
+	least = at + mproc__arena_memory(min, n_max > min ? n_max : min);
+	if (bytes < least || n_max < min)
+		return least > bytes ? least : bytes + 1;
+	n = grows ? mproc__arena_pages_within(bytes - at, n_max) : n_max;
 	head->sections[MPROC__SECTION_ARENA].off = at;
-	head->sections[MPROC__SECTION_ARENA].len = mproc__arena_head_size(end - at);
-	at = round_up(at + head->sections[MPROC__SECTION_ARENA].len, MPROC__SEGMENT_PAGE);
+	head->sections[MPROC__SECTION_ARENA].len = mproc__arena_section_size(n_max);
+	at += head->sections[MPROC__SECTION_ARENA].len;
 	head->sections[MPROC__SECTION_DATA].off = at;
-	head->sections[MPROC__SECTION_DATA].len = end - at;
+	head->sections[MPROC__SECTION_DATA].len = (uint64_t)n * MPROC__ARENA_PAGE;
+	head->size = grows ? at + head->sections[MPROC__SECTION_DATA].len : head->size_max;
 	return least;
+}
+
+/* What a segment may become that was given no size. */
+static uint64_t max_default(uint64_t bytes)
+{
+	uint64_t max = MAX_DEFAULT < SIZE_MAX / 8 ? MAX_DEFAULT : bytes;
+	struct rlimit limit;
+
+	/* Offsets that no file can have cannot be those of its data. */
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < max)
+		max = limit.rlim_cur;
+	return max < bytes ? bytes : max;
 }
 
 static int sizes_set(struct mproc__segment_head *head, const struct mproc_segment_opts *o,
 		     const char *what)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), least;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), bytes, least;
 	char want[24], need[24];
 
 	head->n_procs = or_default(o->processes, PROCS_DEFAULT);
@@ -78,20 +99,25 @@ static int sizes_set(struct mproc__segment_head *head, const struct mproc_segmen
 				   " objects: at most %u, %u, %u are possible",
 				   what, head->n_procs, head->n_threads, head->n_objects,
 				   MPROC__PROCS_MAX, MPROC__THREADS_MAX, MPROC__ENTRIES_MAX);
-	head->size = o->bytes ? o->bytes : BYTES_DEFAULT;
-	head->size_max = o->bytes_max ? o->bytes_max : head->size;
-	if (head->size > MPROC__SEGMENT_SIZE_MAX || head->size_max > MPROC__SEGMENT_SIZE_MAX ||
-	    head->size_max > SIZE_MAX / 2 || head->size_max < head->size)
+	bytes = o->bytes ? o->bytes : BYTES_DEFAULT;
+	if (!o->bytes && o->bytes_max && o->bytes_max < bytes)
+		bytes = o->bytes_max;
+	if (!o->bytes_max)
+		head->size_max = o->bytes ? bytes : max_default(bytes);
+	else
+		head->size_max = o->bytes_max;
+	if (bytes > MPROC__SEGMENT_SIZE_MAX || head->size_max > MPROC__SEGMENT_SIZE_MAX ||
+	    head->size_max > SIZE_MAX / 2 || head->size_max < bytes)
 		return mproc__fail(-EINVAL,
 				   "%s: %" PRIu64 " bytes that may become %" PRIu64 ": impossible",
-				   what, head->size, head->size_max);
-	head->size = round_up(head->size, page);
+				   what, bytes, head->size_max);
+	bytes = round_up(bytes, page);
 	head->size_max = round_up(head->size_max, page);
-	least = lay_out(head);
-	if (head->size < least)
+	least = lay_out(head, bytes);
+	if (bytes < least)
 		return mproc__fail(
 			-EINVAL, "%s: %s are too few, with tables of these sizes it takes %s", what,
-			mproc__size_text(want, head->size), mproc__size_text(need, least));
+			mproc__size_text(want, bytes), mproc__size_text(need, least));
 	return 0;
 }
 
@@ -155,8 +181,26 @@ int mproc__head_write(void *base, const struct mproc__segment_head *head, const 
 	mproc__catalogue_init((void *)((char *)base + sections[MPROC__SECTION_CATALOGUE].off),
 			      head->n_objects);
 	r = mproc__arena_init((void *)((char *)base + sections[MPROC__SECTION_ARENA].off),
-			      sections[MPROC__SECTION_DATA].off, sections[MPROC__SECTION_DATA].len);
+			      sections[MPROC__SECTION_DATA].off, sections[MPROC__SECTION_DATA].len,
+			      head->size_max - sections[MPROC__SECTION_DATA].off);
 	return r < 0 ? mproc__fail_errno(r, "%s: arena", what) : 0;
+}
+
+void mproc__head_spans(const struct mproc__segment_head *head,
+		       struct mproc__span ret[MPROC__HEAD_SPANS])
+{
+	const struct mproc__section *arena = &head->sections[MPROC__SECTION_ARENA];
+	const struct mproc__section *data = &head->sections[MPROC__SECTION_DATA];
+	uint32_t n_max = mproc__head_pages(head, head->size_max);
+
+	mproc__arena_spans(mproc__head_pages(head, head->size), n_max, ret);
+	for (uint32_t i = 0; i < MPROC__ARENA_SPANS; i++) {
+		ret[i].off += arena->off;
+		ret[i].end += arena->off;
+	}
+	ret[0].off = 0;
+	ret[MPROC__ARENA_SPANS].off = data->off;
+	ret[MPROC__ARENA_SPANS].end = head->size;
 }
 
 int mproc__head_check(int fd, const struct mproc__segment_head *head, uint64_t *ret_size,

@@ -18,6 +18,11 @@
 int mproc__head_make(struct mproc__segment_head *ret, const char *name,
 		     const struct mproc_segment_opts *opts, const char *what);
 
+/* The parts of a new segment's file that are memory, in ascending order. */
+#define MPROC__HEAD_SPANS (MPROC__ARENA_SPANS + 1)
+void mproc__head_spans(const struct mproc__segment_head *head,
+		       struct mproc__span ret[MPROC__HEAD_SPANS]);
+
 /* Write what a new segment begins with into its zeroed memory. */
 int mproc__head_write(void *base, const struct mproc__segment_head *head, const char *what);
 

@@ -9,7 +9,11 @@
  *	page 1	state	what changes while it is in use
  *		registry of processes and threads; in which order locks are taken
  *		catalogue
- *		arena: head, data
+ *		arena: head and tables, which have holes; data, to the end of the file
+ *
+ * Offsets are those of the largest it may become. While it is smaller there are holes
+ * between the arena's tables, so that it takes less memory than its file is long: how
+ * much is what its creator asked for, and what is shown.
  *
  * Below are pure functions that look at private copies of the header, for opening
  * a segment and for shmtool. They say in words what is wrong, and name both sides.
@@ -47,7 +51,7 @@
 #define MPROC__SEGMENT_SIZE_MAX   (UINT64_C(1) << 46)
 
 /* To be bumped with every change of what lies in segments, or of what it means. */
-#define MPROC__LAYOUT 3u
+#define MPROC__LAYOUT 4u
 
 /* Sizes, folded: what forgot to bump the number, or was built with other options. */
 #define MPROC__LAYOUT_FOLD(h, x) (((h) ^ (uint32_t)(x)) * UINT32_C(16777619))
@@ -100,7 +104,7 @@ struct mproc__segment_head {
 
 	uint32_t sizes; /* MPROC__LAYOUT_SIZES */
 	uint32_t mode;  /* permission bits its creator asked for */
-	uint64_t size;  /* bytes at creation */
+	uint64_t size;  /* bytes at creation, holes included */
 	uint64_t size_max;
 	uint32_t n_procs;
 	uint32_t n_threads;
@@ -120,12 +124,36 @@ struct mproc__segment_head {
 static_assert(sizeof(struct mproc__segment_head) <= MPROC__SEGMENT_PAGE, "page 0 is too small");
 
 struct mproc__segment_state {
-	_Atomic(uint64_t) size;  /* bytes that may be touched; written after they are allocated */
-	_Atomic(uint64_t) epoch; /* grows with every change of the size */
+	_Atomic(uint64_t) size;  /* where it ends; raised after what lies before is allocated */
+	_Atomic(uint64_t) epoch; /* how often it was raised, for display */
 };
 
 #define MPROC__SEGMENT_STATE_OFF MPROC__SEGMENT_PAGE
 #define MPROC__SEGMENT_HEAD_LEN  (2 * MPROC__SEGMENT_PAGE)
+
+/* Pages of the arena of a segment that ends at @size. */
+static inline uint32_t mproc__head_pages(const struct mproc__segment_head *head, uint64_t size)
+{
+	uint64_t off = head->sections[MPROC__SECTION_DATA].off;
+	uint64_t n = size < off ? 0 : (size - off) / MPROC__ARENA_PAGE;
+
+	return n < MPROC__ARENA_PAGES_MAX ? (uint32_t)n : MPROC__ARENA_PAGES_MAX;
+}
+
+/*
+ * Bytes of memory of a segment that ends at @size: the arena's section begins at
+ * @section, its data at @data, and it may have @n_pages_max pages.
+ */
+static inline uint64_t mproc__layout_memory(uint64_t size, uint64_t section, uint64_t data,
+					    uint32_t n_pages_max)
+{
+	uint64_t n = (size - data) / MPROC__ARENA_PAGE;
+
+	/* All there can be: then the whole file is memory. */
+	if (n >= n_pages_max)
+		return size;
+	return section + mproc__arena_memory((uint32_t)n, n_pages_max);
+}
 
 /* Is it a segment of ours, of whatever layout? */
 static inline bool mproc__segment_is_one(const struct mproc__segment_head *head)

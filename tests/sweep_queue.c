@@ -260,7 +260,7 @@ static void empty(void)
 					 MPROC_QUEUE_OPTS(.depth = DEPTH, .msg_max = LONG_LEN,
 							  .bytes = RING)) == 0);
 	used_at_start = arena_used();
-	t_sweep_watch((const void *)segment->range->base, segment->size);
+	t_sweep_watch((const void *)segment->range->base, mproc__segment_size(segment));
 }
 
 static void one(void)

@@ -60,6 +60,12 @@ uint64_t mproc__memory_left(const char *root)
 	return UINT64_MAX;
 }
 
+uint64_t mproc__memory_available(const char *root)
+{
+	(void)root;
+	return UINT64_MAX;
+}
+
 static char path[512];
 
 static const char *path_of(const char *name)

@@ -72,14 +72,16 @@ static void full_arena_names_what_was_wanted_and_what_is_left(void **state)
 	assert_int_equal(alloc(BYTES - 3 * PAGE, &off), 0);
 	assert_int_equal(alloc(5 * PAGE, &other), -ENOSPC);
 	assert_string_equal(mproc_error_text(),
-			    "alloc: 20 KiB (20480 B) wanted, the largest free block has 12 KiB");
+			    "alloc: 20 KiB (20480 B) wanted, the largest free block has 12 KiB of "
+			    "2 MiB, at most 2 MiB: it is as large as it may become");
 	assert_int_equal(alloc(UINT64_MAX, &other), -ENOSPC);
 	assert_int_equal(alloc(BYTES + 1, &other), -ENOSPC);
 	assert_int_equal(other, 4711);
 	assert_int_equal(alloc(3 * PAGE, &other), 0);
 	assert_int_equal(alloc(1, &other), -ENOSPC);
 	assert_string_equal(mproc_error_text(),
-			    "alloc: 1 B (1 B) wanted, the largest free block has 0 B");
+			    "alloc: 1 B (1 B) wanted, the largest free block has 0 B of "
+			    "2 MiB, at most 2 MiB: it is as large as it may become");
 }
 
 static void blocks_are_aligned_disjoint_and_long_enough(void **state)
@@ -186,7 +188,7 @@ static void references_lie_within_one_block_in_use(void **state)
 	assert_null(mproc__arena_at(&a.segment, large + PAGE + 5, 2 * PAGE - 4));
 	assert_null(mproc__arena_at(&a.segment, 0, 1));
 	assert_null(mproc__arena_at(&a.segment, UINT64_MAX, 1));
-	assert_null(mproc__arena_at(&a.segment, a.segment.size, 0));
+	assert_null(mproc__arena_at(&a.segment, a.range.size, 0));
 	assert_int_equal(release(large), 0);
 	assert_null(mproc__arena_at(&a.segment, large, 1));
 	assert_null(mproc__arena_at(&a.segment, large + PAGE, 1));
@@ -227,9 +229,9 @@ static void misuse_is_refused_and_changes_nothing(void **state)
 	wrong[n++] = small + 256; /* a free block */
 	wrong[n++] = (uint64_t)((char *)a.segment.arena - a.range.base);
 	wrong[n++] = 0;
-	wrong[n++] = a.segment.size;
+	wrong[n++] = a.range.size;
 	wrong[n++] = UINT64_MAX;
-	wrong[n++] = a.segment.size - PAGE; /* a free page */
+	wrong[n++] = a.range.size - PAGE; /* a free page */
 	image = image_of();
 	for (size_t i = 0; i < n; i++) {
 		assert_int_equal(release(wrong[i]), -ESTALE);
@@ -482,8 +484,8 @@ static void arena_of_one_page_and_of_none(void **state)
 	(void)state;
 	assert_non_null(arena);
 	memset(arena, 0, 8192);
-	assert_int_equal(mproc__arena_init(arena, 100, 4096), -ENOSPC);
-	assert_int_equal(mproc__arena_init(arena, 0, 0), -ENOSPC);
+	assert_int_equal(mproc__arena_init(arena, 100, 4096, 4096), -ENOSPC);
+	assert_int_equal(mproc__arena_init(arena, 0, 0, 0), -ENOSPC);
 	free(arena);
 	assert_int_equal(t_arena_open(&small, 2, 4, 1), 0);
 	assert_int_equal(mproc__arena_alloc(&small.segment, t_arena_me(&small), 1, true, &off), 0);

@@ -281,10 +281,10 @@ static void copy_of_the_arena_tells_what_the_arena_tells(void **state)
 	copy = malloc(room);
 	assert_non_null(copy);
 	memcpy(copy, a.segment.arena, room);
-	assert_true(mproc__arena_geometry_check(copy, room, a.segment.size, &g));
-	assert_false(mproc__arena_geometry_check(copy, room / 2, a.segment.size, &g));
-	assert_false(mproc__arena_geometry_check(copy, room, a.segment.size - 1, &g));
-	assert_true(mproc__arena_geometry_check(copy, room, a.segment.size, &g));
+	assert_true(mproc__arena_geometry_check(copy, room, a.range.size, &g));
+	assert_false(mproc__arena_geometry_check(copy, room / 2, a.range.size, &g));
+	assert_false(mproc__arena_geometry_check(copy, room, a.range.size - 1, &g));
+	assert_true(mproc__arena_geometry_check(copy, room, a.range.size, &g));
 	mproc__arena_look(&g, copy->pages, &look);
 	assert_int_equal(look.n_used, 6);
 	assert_int_equal(look.n_lost, 0);
@@ -332,12 +332,12 @@ static void use_what_is_scribbled_over(void *arg)
 			(void)release(*slot);
 			*slot = 0;
 		} else if (alloc(len, slot) == 0) {
-			t_check(*slot <= a.segment.size && a.segment.size - *slot >= len);
+			t_check(*slot <= a.range.size && a.range.size - *slot >= len);
 			(void)publish(*slot);
 		} else {
 			*slot = 0;
 		}
-		(void)mproc__arena_at(&a.segment, t_random(&seed) % a.segment.size, 100);
+		(void)mproc__arena_at(&a.segment, t_random(&seed) % a.range.size, 100);
 	}
 	(void)used();
 }

@@ -31,7 +31,7 @@ static mproc_segment *segment;
 static int setup(void **state)
 {
 	(void)state;
-	return mproc_segment_create(&segment, NULL, NULL);
+	return mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.bytes = 16 << 20));
 }
 
 static int teardown(void **state)

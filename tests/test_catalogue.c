@@ -235,7 +235,8 @@ static void anonymous_objects_have_entries_too(void **state)
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(create(&objects[i], NULL), 0);
 		assert_true(mproc__entry_check(&segment->catalogue->entries[objects[i].entry], 0,
-					       segment->size, &view, why, sizeof(why)));
+					       mproc__segment_size(segment), &view, why,
+					       sizeof(why)));
 		assert_int_equal(view.state, MPROC__ENTRY_LIVE);
 		assert_string_equal(view.name, "");
 		assert_int_equal(view.off, objects[i].off);

@@ -722,6 +722,7 @@ static void threads_share_a_pool(void **state)
 
 static void impossible_options_are_refused(void **state)
 {
+	mproc_segment *segment;
 	mproc_pool *pool = NULL;
 
 	(void)state;
@@ -735,9 +736,13 @@ static void impossible_options_are_refused(void **state)
 	assert_int_equal(
 		mproc_pool_create(&pool, NULL, NULL, MPROC_POOL_OPTS(.task_max = 1u << 30)),
 		-EINVAL);
+	/* One that does not grow. */
 	assert_int_equal(
-		mproc_pool_create(&pool, NULL, NULL, MPROC_POOL_OPTS(.workers = 1, .tasks = 65536)),
-		-ENOSPC);
+		mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.bytes = 16 << 20)), 0);
+	assert_int_equal(mproc_pool_create(&pool, segment, NULL,
+					   MPROC_POOL_OPTS(.workers = 1, .tasks = 65536)),
+			 -ENOSPC);
+	mproc_segment_close(segment);
 	assert_null(pool);
 }
 

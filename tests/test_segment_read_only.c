@@ -380,7 +380,7 @@ static void run_row(void *arg)
 
 static char *copy_of_all(void)
 {
-	char *copy = malloc(writable->size);
+	char *copy = malloc(mproc__segment_size(writable));
 
 	assert_non_null(copy);
 	memcpy(copy, writable->catalogue, 1 << 20 >> 1);

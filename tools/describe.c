@@ -259,8 +259,9 @@ static void put_inside(json_object *ret, const struct image *image)
 	char id[33];
 
 	json_put_text(ret, "id", id_text(id, head->uuid));
-	json_put_uint(ret, "size", image->size);
+	json_put_uint(ret, "size", image_memory(image));
 	json_put_uint(ret, "size_max", head->size_max);
+	json_put_uint(ret, "grown", image->n_grown);
 	json_put_uint(ret, "used", image_used(image));
 	json_put(ret, "processes",
 		 counted("living", image->n_living, "dead", image->n_dead, "slots", head->n_procs));
@@ -278,9 +279,9 @@ static void put_inside(json_object *ret, const struct image *image)
 
 json_object *segment_json(const struct segment *segment)
 {
-	static const char *const inside[] = { "id",      "size",       "size_max",
-					      "used",    "processes",  "threads",
-					      "objects", "created_ns", "creator" };
+	static const char *const inside[] = { "id",         "size",      "size_max", "grown",
+					      "used",       "processes", "threads",  "objects",
+					      "created_ns", "creator" };
 	const struct found *found = segment->found;
 	const struct image *image = &segment->image;
 	json_object *ret = json_object_new_object(), *list = json_object_new_array();

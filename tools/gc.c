@@ -75,6 +75,12 @@ static const char *why_kept(const struct segment *segment)
 	return image->in_use ? "in use" : NULL;
 }
 
+/* Bytes of memory that its file takes, whatever is in it. */
+static uint64_t bytes_of(const struct segment *segment)
+{
+	return (uint64_t)segment->source.st.st_blocks * 512;
+}
+
 static void note(struct tally *tally, const struct segment *segment, const char *action,
 		 const char *why)
 {
@@ -87,7 +93,7 @@ static void note(struct tally *tally, const struct segment *segment, const char 
 	json_put_bytes(one, "name", segment->found->name, TEXT_MAX);
 	json_put_text(one, "id",
 		      image->verdict == IMAGE_GOOD ? id_text(id, image->head.uuid) : NULL);
-	json_put_uint(one, "size", (uint64_t)segment->source.st.st_size);
+	json_put_uint(one, "size", bytes_of(segment));
 	json_put_text(one, "action", action);
 	json_put_text(one, "why", why);
 	json_object_array_add(tally->list, one);
@@ -97,7 +103,7 @@ static void note(struct tally *tally, const struct segment *segment, const char 
 		say("%s: %s", name.at, why);
 	if (tally->options.json || why)
 		return;
-	text_size(size, (uint64_t)segment->source.st.st_size);
+	text_size(size, bytes_of(segment));
 	if (image->verdict == IMAGE_GOOD)
 		line = text_format("%s %s: %s, made by %s, pid %" PRIu32,
 				   tally->options.dry_run ? "would remove" : "removed", name.at,
@@ -133,7 +139,7 @@ static void collect(struct tally *tally, const struct segment *segment)
 		return;
 	}
 	tally->n_removed++;
-	tally->bytes += (uint64_t)segment->source.st.st_size;
+	tally->bytes += bytes_of(segment);
 	note(tally, segment, tally->options.dry_run ? "would_remove" : "removed", NULL);
 }
 

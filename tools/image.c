@@ -128,7 +128,7 @@ static bool read_head(struct image *image)
 	return true;
 }
 
-static bool read_state(struct image *image)
+bool image_read_state(struct image *image)
 {
 	struct mproc__segment_state state;
 
@@ -144,7 +144,17 @@ static bool read_state(struct image *image)
 		return false;
 	}
 	image->size = atomic_load_explicit(&state.size, memory_order_relaxed);
+	image->n_grown = atomic_load_explicit(&state.epoch, memory_order_relaxed);
 	return true;
+}
+
+uint64_t image_memory(const struct image *image)
+{
+	const struct mproc__segment_head *head = &image->head;
+
+	return mproc__layout_memory(image->size, head->sections[MPROC__SECTION_ARENA].off,
+				    head->sections[MPROC__SECTION_DATA].off,
+				    mproc__head_pages(head, head->size_max));
 }
 
 void image_read(struct image *ret, struct source *source)
@@ -154,7 +164,7 @@ void image_read(struct image *ret, struct source *source)
 	ret->size = source->size;
 	/* Byte by byte the same in every layout. */
 	ret->in_use = source->held(source, MPROC__BYTE_SLOT(0), MPROC__PROCS_MAX);
-	if (!read_head(ret) || !read_state(ret) || !image_read_registry(ret) ||
+	if (!read_head(ret) || !image_read_state(ret) || !image_read_registry(ret) ||
 	    !image_read_arena(ret) || !image_read_catalogue(ret))
 		return;
 	image_read_objects(ret);

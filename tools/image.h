@@ -128,9 +128,10 @@ struct image {
 	enum image_verdict verdict;
 	char why[IMAGE_WHY]; /* unless good */
 	struct mproc__segment_head head;
-	bool has_origin; /* not good, but the first words of the head can be believed */
-	uint64_t size;   /* published */
-	int in_use;      /* 1, 0, or a negative errno: not known */
+	bool has_origin;  /* not good, but the first words of the head can be believed */
+	uint64_t size;    /* where it ends, as published */
+	uint64_t n_grown; /* how often it was made larger */
+	int in_use;       /* 1, 0, or a negative errno: not known */
 
 	struct image_proc *procs;
 	size_t n_procs, n_living, n_dead;
@@ -146,6 +147,9 @@ struct image {
 	size_t n_damaged; /* of them, those that are not possible */
 	struct image_arena arena;
 };
+
+/* Bytes of memory that a good one takes: it ends later, for its tables have holes. */
+uint64_t image_memory(const struct image *image);
 
 /* Read all of it. What is wrong is in verdict and why. */
 void image_read(struct image *ret, struct source *source);
@@ -200,6 +204,7 @@ bool image_fail(struct image *image, enum image_verdict verdict, const char *fmt
 
 bool image_read_registry(struct image *image);
 bool image_read_catalogue(struct image *image);
+bool image_read_state(struct image *image);
 bool image_read_arena(struct image *image);
 void image_read_objects(struct image *image);
 

@@ -122,15 +122,22 @@ static bool walk_pages(struct walk *walk)
 bool image_read_arena(struct image *image)
 {
 	const struct mproc__section *section = &image->head.sections[MPROC__SECTION_ARENA];
+	bool possible = false;
 	struct walk walk;
 	union {
 		struct mproc__arena arena;
 		unsigned char bytes[sizeof(struct mproc__arena)];
 	} head;
 
-	if (!image_copy(image, head.bytes, sizeof(head.bytes), section->off, "arena"))
-		return false;
-	if (!mproc__arena_geometry_check(&head.arena, section->len, image->size, &walk.geometry))
+	/* It may have grown since its size was read, which is raised before it has the pages. */
+	for (int i = 0; i < RETRIES && !possible; i++) {
+		if ((i && !image_read_state(image)) ||
+		    !image_copy(image, head.bytes, sizeof(head.bytes), section->off, "arena"))
+			return false;
+		possible = mproc__arena_geometry_check(&head.arena, section->len, image->size,
+						       &walk.geometry);
+	}
+	if (!possible)
 		return image_fail(image, IMAGE_CORRUPT, "the geometry of its arena is impossible");
 	walk.image = image;
 	walk.entries = section->off + offsetof(struct mproc__arena, pages);

@@ -39,7 +39,8 @@ static void add_object(struct image *image, uint32_t i, const void *record)
 	char why[IMAGE_WHY] = "";
 	bool possible;
 
-	possible = mproc__entry_check(record, data->off, data->len, &view, why, sizeof(why));
+	possible = mproc__entry_check(record, data->off, image->size - data->off, &view, why,
+				      sizeof(why));
 	if (view.state == MPROC__ENTRY_EMPTY || view.state == MPROC__ENTRY_TOMB)
 		return;
 	/* Where a reservation leads to is written last; a removal leads nowhere any more. */

@@ -92,8 +92,9 @@ static void print_head(const struct segment *segment)
 	print_holders(found);
 	line("id", "%s", id_text(id, head->uuid));
 	line("layout", "%" PRIu32, head->layout);
-	line("size", "%s, may grow to %s; %s of the arena used", text_size(size, image->size),
-	     text_size(most, head->size_max), text_size(used, image_used(image)));
+	line("size", "%s, may grow to %s; %s of the arena used; grown %" PRIu64 " times",
+	     text_size(size, image_memory(image)), text_size(most, head->size_max),
+	     text_size(used, image_used(image)), image->n_grown);
 	line("created", "%s by %s, pid %" PRIu32, text_time(when, head->since),
 	     text_escape_str(&buf, head->exe, sizeof(head->exe)), head->pid);
 	line("recovered",

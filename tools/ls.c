@@ -57,7 +57,7 @@ static void row(struct table *table, const struct segment *segment, uint64_t now
 		table_cell(table, "anonymous");
 	if (good) {
 		table_cell(table, "%.8s", id_text(id, head->uuid));
-		table_cell(table, "%s", text_size(size, image->size));
+		table_cell(table, "%s", text_size(size, image_memory(image)));
 		table_cell(table, "%s", text_size(size_max, head->size_max));
 		table_cell(table, "%s", text_size(used, image_used(image)));
 		if (image->n_dead)

@@ -7,9 +7,14 @@
  *
  * Locks, values, arrays, queues and pools live in a segment and are found by
  * name in its catalogue. A segment is anonymous (shared by inheritance) or has
- * a name, which is the file mproc.NAME in MPROC_DIR, by default /dev/shm. All
- * its memory is allocated when it is made: a full filesystem is an error of
- * mproc_segment_create(), never a SIGBUS later. Where a call takes a segment,
+ * a name, which is the file mproc.NAME in MPROC_DIR, by default /dev/shm.
+ *
+ * A segment grows while it is in use, up to a maximum that is given when it is made:
+ * what finds no room in it makes it larger, in any process, and the others notice
+ * when they come upon something that lies there. Addresses stay what they are. All
+ * memory is allocated before anybody can touch it: a full filesystem is an error of
+ * the call that wanted more, with the bytes wanted and those left, never a SIGBUS
+ * later. Memory goes back to the system with the segment. Where a call takes a segment,
  * NULL means the default segment: an anonymous one, made by the first call that
  * needs it and shared with children forked after that.
  *
@@ -48,8 +53,8 @@ enum mproc_segment_flags {
 /* Zero in any field asks for the default. */
 struct mproc_segment_opts {
 	size_t size;        /* of this struct, set by MPROC_SEGMENT_OPTS() */
-	uint64_t bytes;     /* of the segment; default 16 MiB */
-	uint64_t bytes_max; /* address space it may grow into; default: bytes */
+	uint64_t bytes;     /* of memory it begins with, its tables included; default 16 MiB */
+	uint64_t bytes_max; /* it may become; default: bytes, or 16 GiB if neither is given */
 	uint32_t mode;      /* permission bits of a named segment; default 0600 */
 	uint32_t processes; /* attached at the same time; default 64, at most 4,096 */
 	uint32_t threads;   /* of all processes; default 256, at most 16,383 */
@@ -214,6 +219,23 @@ MPROC_API MPROC_MUST int mproc_segment_gc(const char *name);
  * Return: 0, or as mproc_segment_create().
  */
 MPROC_API MPROC_MUST int mproc_segment_default(mproc_segment **ret);
+
+/**
+ * mproc_segment_grow() - make a segment at least this large, now
+ * @segment:	segment, or NULL for the default one
+ * @bytes:	of memory that it shall take, its tables included
+ *
+ * Nobody need call this: what finds no room makes the segment larger. It is for those
+ * who want to have the memory before they depend on it. A segment never gets smaller.
+ * Several may grow it at the same time; a process killed or stopped in this call
+ * hinders nobody, and what it has allocated is not lost.
+ *
+ * Return: 0, or -EINVAL if @bytes is more than the segment's bytes_max, -ENOSPC if
+ * the filesystem, the memory cgroup, RLIMIT_FSIZE or this process's addresses (RLIMIT_AS)
+ * have no room for it: the text names both sides. A filesystem that others fill in
+ * the same moment may leave the segment a part larger. -EBADMSG if it is corrupt.
+ */
+MPROC_API MPROC_MUST int mproc_segment_grow(mproc_segment *segment, uint64_t bytes);
 
 /**
  * mproc_segment_object() - find or construct memory of the user's own, by name

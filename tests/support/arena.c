@@ -11,7 +11,8 @@
 
 int t_arena_open(struct t_arena *ret, unsigned procs, unsigned threads, size_t pages)
 {
-	size_t section = (mproc__arena_head_size(pages * 4096) + 4095) & ~(size_t)4095;
+	size_t section = mproc__arena_head_size(pages * 4096);
+	struct mproc__mapping mapping;
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
@@ -21,12 +22,17 @@ int t_arena_open(struct t_arena *ret, unsigned procs, unsigned threads, size_t p
 	ret->section = section;
 	ret->bytes = pages * 4096;
 	ret->segment.range = ret->range.range;
-	ret->segment.size = ret->range.size;
+	mapping = (struct mproc__mapping){
+		.base = ret->range.base,
+		.size = ret->range.size,
+		.bytes = ret->range.size,
+	};
 	ret->segment.arena = (void *)ret->range.room;
 	r = mproc__arena_init(ret->segment.arena,
-			      (uint64_t)(ret->range.room - ret->range.base) + section, ret->bytes);
+			      (uint64_t)(ret->range.room - ret->range.base) + section, ret->bytes,
+			      ret->bytes);
 	if (r == 0)
-		r = mproc__arena_open(&ret->segment, ret->range.base);
+		r = mproc__arena_open(&ret->segment, &mapping);
 	if (r < 0) {
 		t_range_close(&ret->range);
 		return r;

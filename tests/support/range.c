@@ -27,6 +27,7 @@ int t_range_open_reserving(struct t_range *ret, unsigned procs, unsigned threads
 	size_t reg_len = (mproc__registry_size(procs, threads) + 4095) & ~(size_t)4095;
 	size_t size = reg_len + ((room_len + 4095) & ~(size_t)4095);
 	int fd = memfd_create("t_range", MFD_CLOEXEC);
+	struct mproc__mapping mapping;
 	void *base;
 	int r;
 
@@ -40,7 +41,8 @@ int t_range_open_reserving(struct t_range *ret, unsigned procs, unsigned threads
 		return -errno;
 	mproc__fork_lock();
 	mproc__registry_init(base, procs, threads);
-	r = mproc__range_add(&ret->range, base, size, base, reg_len, fd, NULL, NULL);
+	mapping = (struct mproc__mapping){ .base = base, .size = size, .bytes = size - reserve };
+	r = mproc__range_add(&ret->range, &mapping, base, reg_len, fd, NULL, NULL);
 	mproc__fork_unlock();
 	if (r < 0) {
 		close(fd);

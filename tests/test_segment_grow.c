@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Segments that grow while they are in use
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <mproc/error.h>
+#include <mproc/segment.h>
+
+#include "ipc/participant.h"
+#include "shm/arena.h"
+#include "shm/arena_inside.h"
+#include "shm/segment.h"
+#include "shm/segment_layout.h"
+#include "tests/support/child.h"
+
+#define PAGE UINT64_C(4096)
+#define MIB  (UINT64_C(1) << 20)
+#define GIB  (UINT64_C(1) << 30)
+
+/* Tables of a few KiB: 8 KiB of header, registry and catalogue, 64 KiB of data. */
+#define TINY .processes = 16, .threads = 32, .objects = 8
+
+static mproc_segment *segment;
+
+static struct mproc__self *me(void)
+{
+	return mproc__self(segment->catalogue, "test");
+}
+
+static int alloc(uint64_t len, uint64_t *ret)
+{
+	return mproc__arena_alloc(segment, me(), len, false, ret);
+}
+
+static int release(uint64_t off)
+{
+	return mproc__arena_free(segment, me(), off);
+}
+
+static uint64_t bytes_free(void)
+{
+	struct mproc__arena_stats stats;
+
+	mproc__arena_stats(segment, &stats);
+	return stats.free;
+}
+
+static uint64_t n_blocks(void)
+{
+	struct mproc__arena_stats stats;
+
+	mproc__arena_stats(segment, &stats);
+	return stats.n_blocks;
+}
+
+/* Bytes of memory that the segment's file has, as the filesystem counts. */
+static uint64_t memory_of_file(void)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(atomic_load(&segment->range->fd), &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* The least that a segment with small tables and this maximum can begin with. */
+static uint64_t least(uint64_t max)
+{
+	const struct mproc_segment_opts opts = {
+		.size = sizeof(opts), .bytes = 64 << 10, .bytes_max = max, TINY
+	};
+	const char *takes;
+	mproc_segment *no;
+	double kib = 0;
+
+	assert_int_equal(mproc_segment_create(&no, NULL, &opts), -EINVAL);
+	takes = strstr(mproc_error_text(), "it takes ");
+	assert_non_null(takes);
+	assert_int_equal(sscanf(takes, "it takes %lf KiB", &kib), 1);
+	return (uint64_t)(kib * 1024);
+}
+
+static void make(uint64_t bytes, uint64_t max)
+{
+	const struct mproc_segment_opts opts = {
+		.size = sizeof(opts), .bytes = bytes, .bytes_max = max, TINY
+	};
+
+	assert_int_equal(mproc_segment_create(&segment, NULL, &opts), 0);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	segment = mproc_segment_close(segment);
+	return 0;
+}
+
+static void segment_that_may_become_large_is_small(void **state)
+{
+	uint64_t bytes = least(8 * GIB);
+
+	(void)state;
+	make(bytes, 8 * GIB);
+	/* 8 header, 13 registry, 2 catalogue, 12 of the arena's tables, 64 data: in KiB. */
+	assert_int_equal(memory_of_file(), bytes);
+	assert_int_equal(mproc__segment_memory(segment), bytes);
+	assert_in_range(bytes, 80 << 10, 112 << 10);
+	assert_int_equal(bytes_free(), 64 << 10);
+	/* Looking at all of it makes no memory of the holes. */
+	assert_int_equal(n_blocks(), 0);
+	assert_int_equal(memory_of_file(), bytes);
+	assert_int_equal(segment->range->size, 8 * GIB);
+}
+
+static void default_segment_may_become_16_gib(void **state)
+{
+	uint64_t off;
+
+	(void)state;
+	assert_int_equal(mproc_segment_create(&segment, NULL, NULL), 0);
+	assert_int_equal(segment->size_max, 16 * GIB);
+	assert_in_range(mproc__segment_memory(segment), 16 * MIB - 2 * PAGE, 16 * MIB);
+	assert_int_equal(memory_of_file(), mproc__segment_memory(segment));
+	assert_int_equal(alloc(20 * MIB, &off), 0);
+	assert_int_equal(memory_of_file(), mproc__segment_memory(segment));
+}
+
+static void given_size_is_final(void **state)
+{
+	uint64_t off;
+
+	(void)state;
+	assert_int_equal(mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.bytes = MIB)), 0);
+	assert_int_equal(memory_of_file(), MIB);
+	assert_int_equal(alloc(2 * MIB, &off), -ENOSPC);
+	assert_non_null(strstr(mproc_error_text(), "2 MiB (2097152 B) wanted"));
+	assert_int_equal(mproc_segment_grow(segment, MIB), 0);
+	assert_int_equal(mproc_segment_grow(segment, MIB + 1), -EINVAL);
+	assert_int_equal(memory_of_file(), MIB);
+}
+
+/* Allocate, fill and keep; what was kept stays what it was, where it was. */
+static void blocks_stay_where_they_are(void **state)
+{
+	enum { N = 200 };
+	uint64_t off[N], size;
+	char *at[N];
+	size_t n;
+
+	(void)state;
+	make(least(64 * MIB), 64 * MIB);
+	size = mproc__segment_memory(segment);
+	for (n = 0; n < N; n++) {
+		uint64_t len = n % 3 ? 100 * n + 1 : 3000 * n + 1;
+
+		assert_int_equal(alloc(len, &off[n]), 0);
+		at[n] = mproc__arena_at(segment, off[n], len);
+		assert_non_null(at[n]);
+		memset(at[n], (int)n, len);
+	}
+	assert_true(mproc__segment_memory(segment) > 10 * size);
+	assert_int_equal(memory_of_file(), mproc__segment_memory(segment));
+	for (n = 0; n < N; n++) {
+		uint64_t len = n % 3 ? 100 * n + 1 : 3000 * n + 1;
+
+		assert_ptr_equal(mproc__arena_at(segment, off[n], len), at[n]);
+		for (uint64_t i = 0; i < len; i++)
+			assert_int_equal((unsigned char)at[n][i], n & 255);
+		assert_int_equal(release(off[n]), 0);
+	}
+	assert_int_equal(n_blocks(), 0);
+}
+
+static void one_block_may_span_what_was_added_in_steps(void **state)
+{
+	struct mproc__arena_stats stats;
+	uint64_t off, most;
+
+	(void)state;
+	make(least(16 * MIB), 16 * MIB);
+	/* Nobody joins pages before somebody wants some. */
+	assert_int_equal(alloc(1, &off), 0);
+	assert_int_equal(release(off), 0);
+	assert_int_equal(mproc__arena_gather(&(struct mproc__arena_view){
+				 .segment = segment, .at = &segment->arena_at, .me = me() }),
+			 0);
+	for (uint64_t bytes = 1; bytes <= 16; bytes++)
+		assert_int_equal(mproc_segment_grow(segment, bytes * MIB), 0);
+	mproc__arena_stats(segment, &stats);
+	most = stats.bytes;
+	assert_int_equal(most, segment->arena_at.n_pages_max * PAGE);
+	assert_int_equal(stats.largest_free, most);
+	assert_in_range(memory_of_file(), 16 * MIB - 2 * PAGE, 16 * MIB);
+	assert_int_equal(alloc(most, &off), 0);
+	memset(mproc__arena_at(segment, off, most), 1, most);
+	assert_int_equal(release(off), 0);
+	assert_int_equal(alloc(most + 1, &off), -ENOSPC);
+	assert_int_equal(mproc_segment_grow(segment, 16 * MIB + 1), -EINVAL);
+}
+
+static void free_pages_at_the_end_count(void **state)
+{
+	uint64_t off, most;
+
+	(void)state;
+	make(least(MIB), MIB);
+	most = segment->arena_at.n_pages_max * PAGE;
+	/* All there can be, of which 64 KiB are there and free. */
+	assert_int_equal(alloc(most, &off), 0);
+	assert_int_equal(alloc(1, &(uint64_t){ 0 }), -ENOSPC);
+	assert_non_null(strstr(mproc_error_text(), "as large as it may become"));
+	assert_int_equal(release(off), 0);
+	assert_int_equal(alloc(most + 1, &off), -ENOSPC);
+	assert_non_null(strstr(mproc_error_text(), "could never be as large"));
+}
+
+static void grow_makes_as_much_as_was_asked_for(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	make(least(GIB), GIB);
+	before = bytes_free();
+	assert_int_equal(mproc_segment_grow(segment, 1), 0);
+	assert_int_equal(bytes_free(), before);
+	for (uint64_t bytes = 200 << 10; bytes < 80 * MIB; bytes += bytes / 3) {
+		assert_int_equal(mproc_segment_grow(segment, bytes), 0);
+		assert_in_range(mproc__segment_memory(segment), bytes, bytes + 5 * PAGE);
+		assert_int_equal(memory_of_file(), mproc__segment_memory(segment));
+	}
+	assert_int_equal(mproc_segment_grow(segment, 2 * GIB), -EINVAL);
+	assert_non_null(
+		strstr(mproc_error_text(), "2 GiB (2147483648 B) wanted, it may become 1 GiB"));
+}
+
+struct two {
+	_Atomic(uint64_t) off; /* of what the child has allocated */
+	_Atomic(uint32_t) turn;
+};
+
+static struct two *two;
+
+static void allocate_beyond(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	t_check(alloc(8 * MIB, &off) == 0);
+	memset(mproc__arena_at(segment, off, 8 * MIB), 0x77, 8 * MIB);
+	t_check(mproc__arena_publish(segment, me(), off) == 0);
+	atomic_store(&two->off, off);
+}
+
+/* What another has made is found, read and freed by one who knew nothing of it. */
+static void others_notice_when_they_come_upon_it(void **state)
+{
+	uint64_t off, small;
+	const char *at;
+
+	(void)state;
+	two = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(two, MAP_FAILED);
+	for (int i = 0; i < 3; i++) {
+		make(least(64 * MIB), 64 * MIB);
+		assert_int_equal(alloc(64, &small), 0);
+		assert_int_equal(t_reap(t_spawn(allocate_beyond, NULL)), 0);
+		off = atomic_load(&two->off);
+		assert_true(mproc__arena_n_pages(
+				    &(struct mproc__arena_view){ .at = &segment->arena_at }) == 16);
+		switch (i) {
+		case 0:
+			at = mproc__segment_at(segment, off, 8 * MIB);
+			break;
+		case 1:
+			at = mproc__arena_at(segment, off, 8 * MIB);
+			break;
+		default:
+			assert_int_equal(mproc__arena_len(segment, off), 8 * MIB);
+			at = mproc__range_at(segment->range, off, 8 * MIB);
+		}
+		assert_non_null(at);
+		assert_int_equal(at[0], 0x77);
+		assert_int_equal(at[8 * MIB - 1], 0x77);
+		assert_null(mproc__segment_at(segment, off + 64 * MIB, 1));
+		assert_int_equal(release(off), 0);
+		assert_int_equal(release(small), 0);
+		assert_int_equal(n_blocks(), 0);
+		teardown(NULL);
+	}
+	munmap(two, 4096);
+}
+
+/* The dead had blocks, small and large, where the reaper has never been. */
+static void die_beyond(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	for (int i = 0; i < 500; i++)
+		t_check(alloc(64u << i % 6, &off) == 0);
+	t_check(alloc(MIB, &off) == 0);
+	raise(SIGKILL);
+}
+
+static void blocks_of_the_dead_come_back_from_there(void **state)
+{
+	(void)state;
+	make(least(64 * MIB), 64 * MIB);
+	assert_int_equal(t_reap(t_spawn(die_beyond, NULL)), SIGKILL);
+	assert_int_equal(mproc__reap_all(segment->range), 1);
+	assert_int_equal(n_blocks(), 0);
+	assert_true(bytes_free() > MIB);
+}
+
+/* Numbers that the file does not cover are not believed. */
+static void scribbled_sizes_are_not_believed(void **state)
+{
+	static const uint64_t wrong[] = { 0, 4096, 1 << 30, UINT64_MAX, UINT64_C(1) << 63 };
+	struct mproc__segment_state *shared;
+	uint64_t off, size;
+
+	(void)state;
+	make(least(64 * MIB), 64 * MIB);
+	shared = (void *)(atomic_load(&segment->range->base) + MPROC__SEGMENT_STATE_OFF);
+	size = mproc__segment_size(segment);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		atomic_store(&shared->size, wrong[i]);
+		assert_int_equal(mproc__segment_size(segment), size);
+		assert_null(mproc__segment_at(segment, size, 1));
+		assert_int_equal(alloc(64, &off), 0);
+		assert_int_equal(release(off), 0);
+	}
+	atomic_store(&shared->size, size + 4096);
+	assert_int_equal(mproc__segment_size(segment), size);
+	assert_null(mproc__segment_at(segment, size, 1));
+	atomic_store(&shared->size, size);
+	for (uint32_t n = 0; n < 64; n += 15) {
+		atomic_store(&segment->arena->n_pages, n ? n : UINT32_MAX);
+		assert_null(mproc__arena_at(segment, size, 1));
+		assert_int_equal(alloc(MIB, &off), -EBADMSG);
+	}
+	atomic_store(&segment->arena->n_pages, 16);
+	assert_int_equal(alloc(MIB, &off), 0);
+}
+
+static bool turn_is(void *arg)
+{
+	return atomic_load(&two->turn) >= *(uint32_t *)arg;
+}
+
+static void await(uint32_t turn)
+{
+	t_check(t_wait_until(turn_is, &turn, mproc_after_ms(20000)));
+}
+
+static void live_with_few_addresses(void *arg)
+{
+	struct rlimit limit = { .rlim_cur = 256 * MIB, .rlim_max = 256 * MIB };
+	uint64_t off[40], reach;
+
+	(void)arg;
+	await(1);
+	t_check(setrlimit(RLIMIT_AS, &limit) == 0);
+	t_check(mproc_segment_open(&segment, "grow") == 0);
+	reach = segment->range->size;
+	t_check(reach < 256 * MIB && reach > 32 * MIB);
+	t_check(alloc(64, &off[0]) == 0);
+	atomic_store(&two->off, reach);
+	atomic_store(&two->turn, 2);
+
+	/* All that we can reach is taken; there is more than that, for others. */
+	await(3);
+	t_check(atomic_load(&two->off) > reach);
+	t_check(!mproc__arena_at(segment, atomic_load(&two->off), 1));
+	t_check(!mproc__segment_at(segment, atomic_load(&two->off), 1));
+	for (int i = 0; i < 200; i++) {
+		int r = alloc(2048, &off[1]);
+
+		t_check(r == 0 || r == -ENOSPC);
+		t_check(r < 0 || off[1] < reach);
+		if (r < 0)
+			break;
+	}
+	t_check(alloc(2 * MIB, &off[1]) == -ENOSPC);
+	t_check(strstr(mproc_error_text(), "addresses for no more") != NULL);
+	t_check(mproc_segment_grow(segment, 512 * MIB) == -ENOSPC);
+	t_check(strstr(mproc_error_text(), "addresses for") != NULL);
+	atomic_store(&two->turn, 4);
+
+	await(5);
+	for (int i = 1; i < 40; i++) {
+		t_check(alloc(i % 2 ? 500 : 100000, &off[i]) == 0);
+		t_check(off[i] + 100000 < reach);
+		memset(mproc__arena_at(segment, off[i], 500), i, 500);
+	}
+	for (int i = 0; i < 40; i++)
+		t_check(release(off[i]) == 0);
+	atomic_store(&two->turn, 6);
+	raise(SIGKILL);
+}
+
+static void process_with_few_addresses_stays_within_them(void **state)
+{
+	uint64_t large, rest, off[64];
+	pid_t pid;
+
+	(void)state;
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer needs more addresses than there would be\n");
+		return;
+	}
+	two = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(two, MAP_FAILED);
+	pid = t_spawn(live_with_few_addresses, NULL);
+	assert_int_equal(mproc_segment_create(&segment, "grow",
+					      MPROC_SEGMENT_OPTS(.bytes = MIB, .bytes_max = GIB)),
+			 0);
+	atomic_store(&two->turn, 1);
+	await(2);
+	/* As far as it reaches, but for what makes no whole megabyte, and from there on. */
+	rest = (atomic_load(&two->off) - segment->arena_at.off) / MIB;
+	assert_int_equal(alloc((rest - 1) * MIB, &large), 0);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(alloc(i % 2 ? 1000 : 60000, &off[i]), 0);
+	assert_int_equal(alloc(64 * MIB, &rest), 0);
+	atomic_store(&two->off, rest);
+	atomic_store(&two->turn, 3);
+	await(4);
+	assert_int_equal(release(large), 0);
+	atomic_store(&two->turn, 5);
+	await(6);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_int_equal(mproc__reap_all(segment->range), 1);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(release(off[i]), 0);
+	assert_int_equal(release(rest), 0);
+	assert_int_equal(n_blocks(), 0);
+	munmap(two, 4096);
+}
+
+#define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(segment_that_may_become_large_is_small),
+		TEST(default_segment_may_become_16_gib),
+		TEST(given_size_is_final),
+		TEST(blocks_stay_where_they_are),
+		TEST(one_block_may_span_what_was_added_in_steps),
+		TEST(free_pages_at_the_end_count),
+		TEST(grow_makes_as_much_as_was_asked_for),
+		TEST(others_notice_when_they_come_upon_it),
+		TEST(blocks_of_the_dead_come_back_from_there),
+		TEST(scribbled_sizes_are_not_believed),
+		TEST(process_with_few_addresses_stays_within_them),
+	};
+
+	return cmocka_run_group_tests_name("segment grow", tests, NULL, NULL);
+}

@@ -17,22 +17,18 @@
  * copy, but items of arrays could not lie side by side, and nobody could keep a
  * pointer to one.)
  *
- * Between lock and unlock the user may leave things half done; get and set do not.
- * So the news of a death is told only if the dead had the lock by lock():
+ * The lock, and what it remembers of the dead, is in cells_lock.c.
  *
- *	section		NONE	nobody is between lock and unlock
- *			OPEN	the owner of the lock is; or was, if he is dead
- *			LEFT	one has died there, and nobody has said consistent
- *
- * The word changes under the lock alone. An heir who finds OPEN makes it LEFT
- * before he tells the mutex that the death is known; one who dies before has
- * changed nothing, and one who dies after leaves LEFT.
+ * Raw items have neither a lock nor a stage: a word is copied by one load or store,
+ * anything longer byte by byte, and who looks at the same time, or comes after a death,
+ * may find a mixture.
  */
 
 #include "shm/cells.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,11 +36,8 @@
 
 #include "ipc/error.h"
 #include "ipc/lock.h"
-
-static mproc_mutex *mutex_of(const struct mproc__cells *c)
-{
-	return (mproc_mutex *)&c->shared->lock;
-}
+#include "ipc/mutex_layout.h"
+#include "ipc/participant.h"
 
 /* Fowler-Noll-Vo, 64 bits. */
 static uint64_t hash(uint64_t seed, const void *bytes, size_t len)
@@ -56,12 +49,10 @@ static uint64_t hash(uint64_t seed, const void *bytes, size_t len)
 	return seed;
 }
 
-static uint64_t hash_fields(const struct mproc_type *type)
-{
-	uint64_t seed = UINT64_C(0xcbf29ce484222325);
+#define NESTED_MAX 16 /* structs in structs */
 
-	if (!type->fields)
-		return 0;
+static uint64_t hash_fields(uint64_t seed, const struct mproc_type *type, int depth)
+{
 	for (uint32_t i = 0; i < type->n_fields; i++) {
 		const struct mproc_field *field = &type->fields[i];
 
@@ -69,8 +60,21 @@ static uint64_t hash_fields(const struct mproc_type *type)
 		seed = hash(seed, &field->kind, sizeof(field->kind));
 		seed = hash(seed, &field->off, sizeof(field->off));
 		seed = hash(seed, &field->size, sizeof(field->size));
+		seed = hash(seed, &field->n_items, sizeof(field->n_items));
+		if (field->type && field->type->fields && depth < NESTED_MAX)
+			seed = hash_fields(seed, field->type, depth + 1);
 	}
-	return seed ? seed : 1;
+	return seed;
+}
+
+static uint64_t fields_of(const struct mproc_type *type)
+{
+	uint64_t ret;
+
+	if (type->kind != MPROC_BYTES || !type->fields)
+		return 0;
+	ret = hash_fields(UINT64_C(0xcbf29ce484222325), type, 0);
+	return ret ? ret : 1;
 }
 
 static const char *shown(const char *name)
@@ -83,12 +87,31 @@ static char *type_text(char buf[80], const struct mproc_type *type)
 	return mproc__cell_text(buf, 80, type->kind, type->size, type->name ? type->name : "bytes");
 }
 
+/* The shape that is wanted. Return: 0 or -EINVAL with a text. */
+static int shape_of(struct mproc__cells_geometry *ret, const char *verb,
+		    const struct mproc__cells_spec *spec)
+{
+	if (spec->n_dims > MPROC__CELLS_DIMS)
+		return mproc__fail(-EINVAL,
+				   "%s %s %s: %" PRIu32 " dimensions wanted, %u is the most", verb,
+				   spec->noun, shown(spec->name), spec->n_dims, MPROC__CELLS_DIMS);
+	ret->n_dims = spec->n_dims ? spec->n_dims : 1;
+	ret->shape[0] = ret->n_items;
+	if (spec->n_dims)
+		memcpy(ret->shape, spec->shape, 8 * (size_t)spec->n_dims);
+	if (!mproc__cells_shape_fits(ret))
+		return mproc__fail(-EINVAL, "%s %s %s: its shape does not make %" PRIu64 " items",
+				   verb, spec->noun, shown(spec->name), ret->n_items);
+	return 0;
+}
+
 /* What there is to be, from what is wanted. Return: 0 or -EINVAL with a text. */
 static int geometry_of(struct mproc__cells_geometry *ret, const char *verb,
 		       const struct mproc__cells_spec *spec)
 {
 	const struct mproc_type *type = spec->type;
 	char text[80];
+	int r;
 
 	memset(ret, 0, sizeof(*ret));
 	if (!type)
@@ -98,19 +121,55 @@ static int geometry_of(struct mproc__cells_geometry *ret, const char *verb,
 		return mproc__fail(-EINVAL,
 				   "%s %s %s: a pointer (%s) means nothing to another process",
 				   verb, spec->noun, shown(spec->name), type->name);
+	if (spec->flags & ~(uint32_t)MPROC__CELLS_RAW || (spec->flags && spec->mutex))
+		return mproc__fail(-EINVAL, "%s %s %s: flags 0x%" PRIx32 "%s", verb, spec->noun,
+				   shown(spec->name), spec->flags,
+				   spec->mutex ? " and a mutex" : " are unknown");
 	ret->kind = type->kind;
 	ret->size = type->size;
 	ret->align = type->align;
+	ret->flags = spec->mutex ? MPROC__CELLS_GIVEN : spec->flags;
 	ret->n_items = spec->n_items ? spec->n_items : 1;
-	ret->fields = type->kind == MPROC_BYTES ? hash_fields(type) : 0;
+	ret->fields = fields_of(type);
 	if (type->kind == MPROC_BYTES && type->name)
 		strncpy(ret->type_name, type->name, sizeof(ret->type_name) - 1);
+	r = shape_of(ret, verb, spec);
+	if (r < 0)
+		return r;
 	if (!mproc__cells_place(ret))
 		return mproc__fail(-EINVAL,
 				   "%s %s %s: %" PRIu64 " of %s aligned to %" PRIu32
 				   " bytes cannot be shared, 64 is the most",
 				   verb, spec->noun, shown(spec->name), ret->n_items,
 				   type_text(text, type), type->align);
+	return 0;
+}
+
+/*
+ * The mutex that was given, as an offset.
+ *
+ * Return: 0, or -EINVAL with a text if it is none, or not in @segment.
+ */
+static int mutex_off(uint64_t *ret, mproc_segment *segment, const struct mproc__cells_spec *spec)
+{
+	uint64_t off =
+		(uint64_t)((uintptr_t)spec->mutex -
+			   atomic_load_explicit(&segment->range->base, memory_order_relaxed));
+	const struct mproc__lock *lock = (const void *)spec->mutex;
+	uint32_t tag;
+
+	if (mproc__segment_at(segment, off, sizeof(mproc_mutex)) != (void *)spec->mutex)
+		return mproc__fail(-EINVAL, "create %s %s: its mutex is not in the same segment",
+				   spec->noun, shown(spec->name));
+	tag = (uintptr_t)lock % alignof(mproc_mutex)
+		      ? 0
+		      : atomic_load_explicit(&lock->tag, memory_order_relaxed);
+	if (!mproc__mutex_is(tag) || tag & MPROC__MUTEX_STRICT)
+		return mproc__fail(-EINVAL, "create %s %s: %s", spec->noun, shown(spec->name),
+				   mproc__mutex_is(tag) ? "its mutex is a strict one, which a get "
+							  "would lose"
+							: "there is no mutex where its is to be");
+	*ret = off;
 	return 0;
 }
 
@@ -136,21 +195,35 @@ static int shared_init(void *mem, void *arg)
 	struct mproc__cells_shared *s = mem;
 
 	s->layout = MPROC__CELLS_LAYOUT;
-	s->kind = g->kind;
+	s->kind = (uint8_t)g->kind;
+	s->flags = (uint8_t)g->flags;
+	s->n_dims = (uint8_t)g->n_dims;
 	s->n_items = g->n_items;
 	s->size = g->size;
-	s->align = g->align;
-	s->fields = g->fields;
-	memcpy(s->type_name, g->type_name, sizeof(s->type_name));
+	s->align = (uint16_t)g->align;
+	s->items = (uint16_t)g->items;
+	if (g->type) {
+		struct mproc__cells_type *type = (void *)((char *)mem + g->type);
+
+		type->fields = g->fields;
+		memcpy(type->name, g->type_name, sizeof(type->name));
+	}
+	if (g->dims)
+		memcpy((char *)mem + g->dims, g->shape, 8 * (size_t)g->n_dims);
+	if (g->mutex)
+		memcpy((char *)mem + g->mutex, &g->given, sizeof(g->given));
 	if (plan->init)
 		memcpy((char *)mem + g->items, plan->init, (size_t)(g->n_items * g->size));
-	return mproc_mutex_init((mproc_mutex *)&s->lock, 0);
+	return g->lock ? mproc_mutex_init((mproc_mutex *)(void *)((char *)mem + g->lock), 0) : 0;
 }
 
 /* A handle on @object, which takes over one use of @segment if it succeeds. */
 static int handle_init(struct mproc__cells *ret, mproc_segment *segment,
 		       const struct mproc__object *object, const struct mproc__cells_spec *spec)
 {
+	const struct mproc__cells_geometry *g;
+	unsigned char *mem = object->mem;
+
 	memset(ret, 0, sizeof(*ret));
 	ret->segment = segment;
 	ret->object = *object;
@@ -161,10 +234,32 @@ static int handle_init(struct mproc__cells *ret, mproc_segment *segment,
 	    !mproc__cells_check(object->mem, object->len, &ret->geometry))
 		return mproc__fail(-EBADMSG, "open %s %s: its geometry is impossible", spec->noun,
 				   ret->name);
-	if (ret->geometry.stage)
-		ret->stage = (unsigned char *)object->mem + ret->geometry.stage;
-	ret->items = (unsigned char *)object->mem + ret->geometry.items;
+	g = &ret->geometry;
+	if (g->stage) {
+		ret->stage = mem + g->stage;
+		ret->pending = (void *)(mem + g->pending);
+	}
+	ret->items = mem + g->items;
+	if (g->lock) {
+		ret->lock = (void *)(mem + g->lock);
+		ret->mutex = (mproc_mutex *)&ret->lock->lock;
+	}
+	if (g->mutex) {
+		ret->mutex = mproc__segment_at(segment, g->given, sizeof(mproc_mutex));
+		if (!ret->mutex || g->given % alignof(mproc_mutex))
+			return mproc__fail(-EBADMSG,
+					   "open %s %s: its mutex at offset %" PRIu64
+					   " cannot be there",
+					   spec->noun, ret->name, g->given);
+	}
 	return 0;
+}
+
+static const char *lock_text(uint32_t flags)
+{
+	if (flags & MPROC__CELLS_RAW)
+		return "without a lock";
+	return flags & MPROC__CELLS_GIVEN ? "with a given mutex" : "with a lock of its own";
 }
 
 /* Is what was found what is wanted? Return: 0, or -EPROTO with a text. */
@@ -189,13 +284,22 @@ static int matches(const struct mproc__cells *c, const struct mproc__cells_spec 
 	if (spec->n_items && is->n_items != spec->n_items)
 		return mproc__fail(-EPROTO, "open %s %s: %" PRIu64 " items wanted, it has %" PRIu64,
 				   spec->noun, c->name, spec->n_items, is->n_items);
+	if (spec->n_dims && (is->n_dims != spec->n_dims ||
+			     memcmp(is->shape, spec->shape, 8 * (size_t)spec->n_dims)))
+		return mproc__fail(-EPROTO,
+				   "open %s %s: it has another shape, of %" PRIu32 " dimensions",
+				   spec->noun, c->name, is->n_dims);
+	if (spec->as_made && is->flags != want->flags)
+		return mproc__fail(-EPROTO, "open %s %s: one %s wanted, it is one %s", spec->noun,
+				   c->name, lock_text(want->flags), lock_text(is->flags));
 	return 0;
 }
 
 static int create(struct mproc__cells *ret, mproc_segment *segment,
 		  const struct mproc__cells_spec *spec, const struct mproc__cells_geometry *g)
 {
-	struct plan plan = { .geometry = g, .init = spec->init };
+	struct mproc__cells_geometry own = *g;
+	struct plan plan = { .geometry = &own, .init = spec->init };
 	const struct mproc__object_spec object_spec = {
 		.what = spec->noun,
 		.name = spec->name,
@@ -208,7 +312,9 @@ static int create(struct mproc__cells *ret, mproc_segment *segment,
 	struct mproc__object object;
 	int r;
 
-	r = mproc__object_create(&object, segment, &object_spec);
+	r = g->mutex ? mutex_off(&own.given, segment, spec) : 0;
+	if (r == 0)
+		r = mproc__object_create(&object, segment, &object_spec);
 	if (r < 0)
 		return r;
 	r = handle_init(ret, segment, &object, spec);
@@ -299,8 +405,8 @@ void mproc__cells_close(struct mproc__cells *c)
 	mproc_segment_close(c->segment);
 }
 
-int mproc__cells_have(const struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
-		      uint64_t n)
+int mproc__cells_have_slow(const struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
+			   uint64_t n)
 {
 	const struct mproc__cells_geometry *g = &c->geometry;
 	char text[80], other[80];
@@ -319,126 +425,4 @@ int mproc__cells_have(const struct mproc__cells *c, const struct mproc_type *typ
 					    " on wanted, it has %" PRIu64,
 					    c->noun, c->name, n, i, g->n_items);
 	return 0;
-}
-
-/*
- * The lock
- */
-
-static uint64_t section(const struct mproc__cells *c)
-{
-	return atomic_load_explicit(&c->shared->section, memory_order_relaxed);
-}
-
-static void set_section(struct mproc__cells *c, uint64_t next)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&c->shared->section, next, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
-/* Take the mutex; what a dead owner has left is put in order. */
-static int take(struct mproc__cells *c, int64_t deadline)
-{
-	int r = mproc_mutex_lock(mutex_of(c), deadline);
-
-	if (r != MPROC_MUTEX_INHERITED)
-		return r;
-	mproc__cells_finish(c);
-	if (section(c) != MPROC__SECTION_NONE)
-		set_section(c, MPROC__SECTION_LEFT);
-	/* The mutex need not remember: the section does. */
-	r = mproc_mutex_consistent(mutex_of(c));
-	if (r < 0)
-		(void)mproc_mutex_unlock(mutex_of(c));
-	return r;
-}
-
-static int news(const struct mproc__cells *c)
-{
-	return section(c) == MPROC__SECTION_LEFT ? MPROC_MUTEX_INHERITED : 0;
-}
-
-/* Does the calling thread have the lock? Return: 1, 0, or negative. */
-static int is_mine(const struct mproc__cells *c)
-{
-	struct mproc__self *me = mproc__self(c->shared, c->noun);
-
-	return me ? mproc__lock_mine(&c->shared->lock, me) : mproc__self_error();
-}
-
-int mproc__cells_lock(struct mproc__cells *c, int64_t deadline)
-{
-	int r = take(c, deadline);
-
-	if (r < 0)
-		return r;
-	if (section(c) == MPROC__SECTION_NONE)
-		set_section(c, MPROC__SECTION_OPEN);
-	return news(c);
-}
-
-int mproc__cells_unlock(struct mproc__cells *c)
-{
-	/* Only the owner may write the word; the mutex has the text for anybody else. */
-	int r = is_mine(c);
-
-	if (r < 0)
-		return r;
-	if (r && section(c) == MPROC__SECTION_OPEN)
-		set_section(c, MPROC__SECTION_NONE);
-	return mproc_mutex_unlock(mutex_of(c));
-}
-
-int mproc__cells_consistent(struct mproc__cells *c)
-{
-	int r = is_mine(c);
-
-	if (r < 0)
-		return r;
-	if (!r)
-		return mproc__fail(-EPERM,
-				   "%s %s: consistent: the calling thread has not locked it",
-				   c->noun, c->name);
-	if (section(c) != MPROC__SECTION_LEFT)
-		return mproc__fail(-EINVAL, "%s %s: consistent: nobody has died in it", c->noun,
-				   c->name);
-	set_section(c, MPROC__SECTION_OPEN);
-	return 0;
-}
-
-/*
- * Get and set
- */
-
-/* Exactly one of @ret and @from is given. */
-static int under_lock(struct mproc__cells *c, uint64_t i, uint64_t n, void *ret, const void *from,
-		      int64_t deadline)
-{
-	int mine = is_mine(c), told, r = mine < 0 ? mine : 0;
-
-	if (!mine)
-		r = take(c, deadline);
-	if (r < 0)
-		return r;
-	told = news(c);
-	if (ret)
-		mproc__cells_copy_out(c, i, n, ret);
-	else
-		mproc__cells_copy_in(c, i, n, from);
-	if (from)
-		mproc__waitable_signal_all(&c->shared->waitable, mproc__self(c->shared, c->noun));
-	r = mine ? 0 : mproc_mutex_unlock(mutex_of(c));
-	return r < 0 ? r : told;
-}
-
-int mproc__cells_get(struct mproc__cells *c, uint64_t i, uint64_t n, void *ret, int64_t deadline)
-{
-	return under_lock(c, i, n, ret, NULL, deadline);
-}
-
-int mproc__cells_set(struct mproc__cells *c, uint64_t i, uint64_t n, const void *from,
-		     int64_t deadline)
-{
-	return under_lock(c, i, n, NULL, from, deadline);
 }

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ipc/clock.h"
@@ -72,14 +73,17 @@ void mproc__cells_copy_out(const struct mproc__cells *c, uint64_t i, uint64_t n,
 /* Step 3 of a change that a dead owner of the lock had committed. */
 void mproc__cells_finish(struct mproc__cells *c)
 {
-	uint64_t pending = atomic_load_explicit(&c->shared->pending, memory_order_relaxed);
+	uint64_t pending;
 
+	if (!c->pending)
+		return;
+	pending = atomic_load_explicit(c->pending, memory_order_relaxed);
 	if (!pending)
 		return;
-	if (c->stage && pending <= c->geometry.n_items)
+	if (pending <= c->geometry.n_items)
 		memcpy(c->items + (pending - 1) * c->geometry.size, c->stage, c->geometry.size);
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&c->shared->pending, 0, memory_order_relaxed);
+	atomic_store_explicit(c->pending, 0, memory_order_relaxed);
 }
 
 /* Change one item that is longer than a word. */
@@ -87,7 +91,7 @@ static void stage_in(struct mproc__cells *c, uint64_t i, const unsigned char *fr
 {
 	memcpy(c->stage, from, c->geometry.size);
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&c->shared->pending, i + 1, memory_order_relaxed);
+	atomic_store_explicit(c->pending, i + 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	mproc__cells_finish(c);
 }
@@ -110,7 +114,9 @@ void mproc__cells_copy_in(struct mproc__cells *c, uint64_t i, uint64_t n, const 
 		in_64(to, n, from);
 		break;
 	default:
-		for (uint64_t k = 0; k < n; k++)
+		if (!c->stage)
+			memcpy(to, from, (size_t)(n * c->geometry.size));
+		for (uint64_t k = 0; c->stage && k < n; k++)
 			stage_in(c, i + k, from + k * c->geometry.size);
 	}
 }
@@ -127,22 +133,52 @@ static uint64_t widen(uint64_t x, size_t size, bool is_signed)
 	return is_signed ? (uint64_t)((int64_t)(x << shift) >> shift) : x;
 }
 
-/* Does @x take the place of @was, by MIN or MAX? */
-static bool wins(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size, bool is_signed)
+/* @x and @was combined, floats of 4 or 8 bytes. Return: @was if it stays. */
+static uint64_t combine_floats(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size)
+{
+	double a, b;
+	float f, g;
+
+	if (size == sizeof(f)) {
+		memcpy(&f, &x, sizeof(f));
+		memcpy(&g, &was, sizeof(g));
+		a = f;
+		b = g;
+	} else {
+		memcpy(&a, &x, sizeof(a));
+		memcpy(&b, &was, sizeof(b));
+	}
+	if (op != MPROC__CELL_ADD)
+		return (op == MPROC__CELL_MIN ? a < b : a > b) ? x : was;
+	/* The sum of two floats in double is exact enough to be rounded but once. */
+	a += b;
+	f = (float)a;
+	was = 0;
+	memcpy(&was, size == sizeof(f) ? (void *)&f : (void *)&a, size);
+	return was;
+}
+
+/* What becomes of @was by @x, for what the machine has no instruction for. */
+static uint64_t combine(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size,
+			uint32_t kind)
 {
 	/* With the sign turned over signed numbers are in the order of unsigned ones. */
-	uint64_t sign = is_signed ? UINT64_C(1) << 63 : 0;
-	uint64_t a = widen(x, size, is_signed) ^ sign, b = widen(was, size, is_signed) ^ sign;
+	uint64_t sign = kind == MPROC_INT ? UINT64_C(1) << 63 : 0;
+	uint64_t a, b;
 
-	return op == MPROC__CELL_MIN ? a < b : a > b;
+	if (kind == MPROC_FLOAT)
+		return combine_floats(op, x, was, size);
+	a = widen(x, size, kind == MPROC_INT) ^ sign;
+	b = widen(was, size, kind == MPROC_INT) ^ sign;
+	return (op == MPROC__CELL_MIN ? a < b : a > b) ? x : was;
 }
 
 #define DEFINE_ATOMIC(bits) \
 	static uint64_t atomic_##bits(unsigned char *at, enum mproc__cell_op op, uint64_t arg, \
-				      bool is_signed) \
+				      uint32_t kind) \
 	{ \
 		_Atomic(uint##bits##_t) *item = (void *)at; \
-		uint##bits##_t x = (uint##bits##_t)arg, was; \
+		uint##bits##_t x = (uint##bits##_t)arg, was, next; \
 \
 		switch (op) { \
 		case MPROC__CELL_LOAD: \
@@ -153,6 +189,8 @@ static bool wins(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size, 
 		case MPROC__CELL_XCHG: \
 			return atomic_exchange(item, x); \
 		case MPROC__CELL_ADD: \
+			if (kind == MPROC_FLOAT) \
+				break; \
 			return atomic_fetch_add(item, x); \
 		case MPROC__CELL_AND: \
 			return atomic_fetch_and(item, x); \
@@ -162,9 +200,9 @@ static bool wins(enum mproc__cell_op op, uint64_t x, uint64_t was, size_t size, 
 			break; \
 		} \
 		was = atomic_load(item); \
-		while (wins(op, x, was, sizeof(x), is_signed) && \
-		       !atomic_compare_exchange_weak(item, &was, x)) \
-			; \
+		do \
+			next = (uint##bits##_t)combine(op, x, was, sizeof(x), kind); \
+		while (next != was && !atomic_compare_exchange_weak(item, &was, next)); \
 		return was; \
 	} \
 	static bool cas_##bits(unsigned char *at, uint64_t *expected, uint64_t arg) \
@@ -192,54 +230,70 @@ static uint64_t word_from(const void *bytes, uint32_t size)
 	return word;
 }
 
+int mproc__cells_takes(const struct mproc__cells *c, enum mproc__cell_op op)
+{
+	uint32_t kind = c->geometry.kind;
+	bool integer = kind == MPROC_INT || kind == MPROC_UINT;
+	const char *wanted = NULL;
+	char text[80];
+
+	if (kind == MPROC_BYTES)
+		wanted = "a scalar";
+	else if (op >= MPROC__CELL_AND && !integer)
+		wanted = "an integer";
+	else if (op >= MPROC__CELL_ADD && !integer && kind != MPROC_FLOAT)
+		wanted = "a number";
+	if (!wanted)
+		return 0;
+	return mproc__fail(
+		-EINVAL, "%s %s: it holds %s, and this takes %s", c->noun, c->name,
+		mproc__cell_text(text, sizeof(text), kind, c->geometry.size, c->geometry.type_name),
+		wanted);
+}
+
 /* Return: 0, -EPROTO or -EINVAL. */
-static int check_scalar(const struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
-			bool integer)
+static inline int check_scalar(const struct mproc__cells *c, const struct mproc_type *type,
+			       uint64_t i, enum mproc__cell_op op)
 {
 	int r = mproc__cells_have(c, type, i, 1);
-	char text[80];
 
 	if (r < 0)
 		return r;
-	if (c->geometry.kind == MPROC_BYTES ||
-	    (integer && c->geometry.kind != MPROC_INT && c->geometry.kind != MPROC_UINT))
-		return mproc__fail(-EINVAL, "%s %s: it holds %s, and this takes %s", c->noun,
-				   c->name,
-				   mproc__cell_text(text, sizeof(text), c->geometry.kind,
-						    c->geometry.size, c->geometry.type_name),
-				   integer ? "an integer" : "a scalar");
-	return 0;
+	if (__builtin_expect(c->geometry.kind == MPROC_INT || c->geometry.kind == MPROC_UINT, 1))
+		return 0;
+	return mproc__cells_takes(c, op);
+}
+
+uint64_t mproc__cells_operate(const struct mproc__cells *c, enum mproc__cell_op op,
+			      unsigned char *at, uint64_t arg)
+{
+	uint32_t kind = c->geometry.kind;
+
+	switch (c->geometry.size) {
+	case 1:
+		return atomic_8(at, op, arg, kind);
+	case 2:
+		return atomic_16(at, op, arg, kind);
+	case 4:
+		return atomic_32(at, op, arg, kind);
+	default:
+		return atomic_64(at, op, arg, kind);
+	}
 }
 
 int mproc__cells_atomic(struct mproc__cells *c, enum mproc__cell_op op,
 			const struct mproc_type *type, uint64_t i, const void *arg, void *ret)
 {
 	uint32_t size = c->geometry.size;
-	bool is_signed = c->geometry.kind == MPROC_INT;
-	unsigned char *at;
-	uint64_t x, was;
+	uint64_t was;
 	int r;
 
-	r = check_scalar(c, type, i, op >= MPROC__CELL_ADD);
+	r = check_scalar(c, type, i, op);
 	if (r < 0)
 		return r;
 	if (op != MPROC__CELL_LOAD && mproc__is_read_only(c->shared))
 		return mproc__fail_read_only(c->noun);
-	at = c->items + i * size;
-	x = arg ? word_from(arg, size) : 0;
-	switch (size) {
-	case 1:
-		was = atomic_8(at, op, x, is_signed);
-		break;
-	case 2:
-		was = atomic_16(at, op, x, is_signed);
-		break;
-	case 4:
-		was = atomic_32(at, op, x, is_signed);
-		break;
-	default:
-		was = atomic_64(at, op, x, is_signed);
-	}
+	was = mproc__cells_operate(c, op, c->items + i * size, arg ? word_from(arg, size) : 0);
 	if (op != MPROC__CELL_LOAD)
 		mproc__cells_signal(c);
 	if (c->geometry.kind == MPROC_BOOL)
@@ -258,7 +312,7 @@ int mproc__cells_cas(struct mproc__cells *c, const struct mproc_type *type, uint
 	bool ok;
 	int r;
 
-	r = check_scalar(c, type, i, false);
+	r = check_scalar(c, type, i, MPROC__CELL_LOAD);
 	if (r < 0)
 		return r;
 	if (mproc__is_read_only(c->shared))
@@ -299,53 +353,58 @@ int mproc__cells_cas(struct mproc__cells *c, const struct mproc_type *type, uint
 struct change {
 	const struct mproc__cells *cells;
 	unsigned char *at;
-	uint64_t seen, now;
+	unsigned char *seen; /* n items: as they were, and once one has changed, as they are */
+	uint64_t n;
 };
 
 static int try_change(void *arg)
 {
-	struct change *change = arg;
-	const struct mproc__cells_geometry *g = &change->cells->geometry;
+	const struct change *change = arg;
+	const struct mproc__cells *c = change->cells;
+	uint32_t size = c->geometry.size;
 
-	switch (g->size) {
-	case 1:
-		change->now = atomic_8(change->at, MPROC__CELL_LOAD, 0, false);
-		break;
-	case 2:
-		change->now = atomic_16(change->at, MPROC__CELL_LOAD, 0, false);
-		break;
-	case 4:
-		change->now = atomic_32(change->at, MPROC__CELL_LOAD, 0, false);
-		break;
-	default:
-		change->now = atomic_64(change->at, MPROC__CELL_LOAD, 0, false);
+	int r = -EAGAIN;
+
+	for (uint64_t i = 0; i < change->n; i++) {
+		uint64_t now = mproc__cells_operate(c, MPROC__CELL_LOAD, change->at + i * size, 0);
+
+		if (c->geometry.kind == MPROC_BOOL)
+			now = now != 0;
+		if (now != word_from(change->seen + i * size, size)) {
+			memcpy(change->seen + i * size, &now, size);
+			r = 0;
+		}
 	}
-	if (g->kind == MPROC_BOOL)
-		change->now = change->now != 0;
-	return change->now == change->seen ? -EAGAIN : 0;
+	return r;
+}
+
+int mproc__cells_wait_any(struct mproc__cells *c, const struct mproc_type *type, uint64_t i,
+			  uint64_t n, void *seen, int64_t deadline)
+{
+	struct change change = { .cells = c, .seen = seen, .n = n };
+	struct mproc__self *me;
+	char what[40];
+	int r;
+
+	r = mproc__cells_have(c, type, i, n);
+	if (r == 0)
+		r = mproc__cells_takes(c, MPROC__CELL_LOAD);
+	if (r < 0)
+		return r;
+	snprintf(what, sizeof(what), "%s wait", c->noun);
+	if (deadline < 0)
+		return mproc__deadline_check(what, deadline);
+	me = mproc__self(c->shared, what);
+	if (!me)
+		return mproc__self_error();
+	change.at = c->items + i * c->geometry.size;
+	return mproc__waitable_wait(&c->shared->waitable, me,
+				    mproc__what(c->object.kind, mproc__self_off(me, c->shared)),
+				    deadline, NULL, try_change, &change);
 }
 
 int mproc__cells_wait(struct mproc__cells *c, const struct mproc_type *type, uint64_t i, void *seen,
 		      int64_t deadline)
 {
-	struct change change = { .cells = c };
-	struct mproc__self *me;
-	int r;
-
-	r = check_scalar(c, type, i, false);
-	if (r < 0)
-		return r;
-	if (deadline < 0)
-		return mproc__deadline_check("value wait", deadline);
-	me = mproc__self(c->shared, "value wait");
-	if (!me)
-		return mproc__self_error();
-	change.at = c->items + i * c->geometry.size;
-	change.seen = word_from(seen, c->geometry.size);
-	r = mproc__waitable_wait(&c->shared->waitable, me,
-				 mproc__what(MPROC__KIND_VALUE, mproc__self_off(me, c->shared)),
-				 deadline, NULL, try_change, &change);
-	if (r == 0)
-		memcpy(seen, &change.now, c->geometry.size);
-	return r;
+	return mproc__cells_wait_any(c, type, i, 1, seen, deadline);
 }

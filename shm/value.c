@@ -19,7 +19,10 @@
 
 #define MAGIC UINT32_C(0x76616c75)
 
+static_assert(MPROC_VALUE_RAW == (int)MPROC__CELLS_RAW, "an option has two numbers");
+
 struct mproc_value {
+	struct mproc__items items; /* first: what the macros look at */
 	uint32_t magic;
 	struct mproc__cells cells;
 };
@@ -47,6 +50,7 @@ handle_new(mproc_value **ret, mproc_segment *segment, const struct mproc__cells_
 		free(value);
 		return r;
 	}
+	mproc__cells_show(&value->cells, &value->items);
 	value->magic = MAGIC;
 	*ret = value;
 	return r;
@@ -67,7 +71,10 @@ static int spec_of(struct mproc__cells_spec *ret, const char *verb, const char *
 					   .name = name,
 					   .type = o.type,
 					   .n_items = 1,
-					   .init = o.init };
+					   .init = o.init,
+					   .as_made = true,
+					   .flags = o.flags,
+					   .mutex = o.mutex };
 	return 0;
 }
 
@@ -195,4 +202,16 @@ int(mproc_value_wait)(mproc_value *value, const struct mproc_type *type, void *s
 		      int64_t deadline)
 {
 	return mproc__cells_wait(cells_of(value), type, 0, seen, deadline);
+}
+
+void *mproc_value_ptr(mproc_value *value, const struct mproc_type *type)
+{
+	struct mproc__cells *c = cells_of(value);
+
+	return mproc__cells_have(c, type, 0, 1) < 0 ? NULL : c->items;
+}
+
+void mproc_value_notify(mproc_value *value)
+{
+	mproc__cells_signal(cells_of(value));
 }

@@ -32,6 +32,16 @@ static mproc_value *value;
 static mproc_value *number;
 static mproc_array *array;
 
+/* Two values under one mutex that was given, and a number without a lock. */
+static mproc_mutex *mutex;
+static mproc_value *given, *neighbour, *raw;
+
+static int init_mutex(void *object, void *arg)
+{
+	(void)arg;
+	return mproc_mutex_init(object, 0);
+}
+
 static void watch_object(const char *name, uint32_t kind)
 {
 	const struct mproc__object_spec spec = {
@@ -66,6 +76,31 @@ static void fresh(void)
 	watch_object("array", MPROC__KIND_ARRAY);
 }
 
+static void fresh_given(void)
+{
+	const struct point init = POINT(1);
+	void *object;
+
+	fresh();
+	t_sweep_check(mproc_segment_object(&object, segment, "mutex", sizeof(*mutex), init_mutex,
+					   NULL) == 1);
+	mutex = object;
+	t_sweep_check(mproc_value_create(&given, segment, "given",
+					 MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point),
+							  .init = &init, .mutex = mutex)) == 0);
+	t_sweep_check(mproc_value_create(&neighbour, segment, "neighbour",
+					 MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point),
+							  .init = &init, .mutex = mutex)) == 0);
+	t_sweep_check(mproc_value_create(&raw, segment, "raw",
+					 MPROC_VALUE_OPTS(.type = MPROC_TYPE(double),
+							  .init = &(double){ 1 },
+							  .flags = MPROC_VALUE_RAW)) == 0);
+	t_sweep_watch(mutex, sizeof(*mutex));
+	watch_object("given", MPROC__KIND_VALUE);
+	watch_object("neighbour", MPROC__KIND_VALUE);
+	watch_object("raw", MPROC__KIND_VALUE);
+}
+
 /* What somebody is killed in the middle of: the stage is full, the item half written. */
 static void die_while_setting(void *arg)
 {
@@ -75,17 +110,19 @@ static void die_while_setting(void *arg)
 					   .type = MPROC__CELLS_LAYOUT };
 	const struct point new = POINT(2);
 	struct mproc__cells_geometry g;
-	struct mproc__cells_shared *s;
+	_Atomic(uint64_t) *pending;
 	struct mproc__object object;
+	char *mem;
 
 	(void)arg;
 	t_sweep_check(mproc__object_open(&object, segment, &spec) == 0);
-	s = object.mem;
-	t_sweep_check(mproc__cells_check(s, object.len, &g));
-	t_sweep_check(mproc_mutex_lock((mproc_mutex *)&s->lock, MPROC_FOREVER) == 0);
-	memcpy((char *)object.mem + g.stage, &new, sizeof(new));
-	s->pending = 1;
-	memcpy((char *)object.mem + g.items, &new, sizeof(new) / 2);
+	mem = object.mem;
+	t_sweep_check(mproc__cells_check(mem, object.len, &g));
+	pending = (void *)(mem + g.pending);
+	t_sweep_check(mproc_mutex_lock((void *)(mem + g.lock), MPROC_FOREVER) == 0);
+	memcpy(mem + g.stage, &new, sizeof(new));
+	*pending = 1;
+	memcpy(mem + g.items, &new, sizeof(new) / 2);
 }
 
 static void owner_died_setting(void)
@@ -147,6 +184,34 @@ static int64_t set_number_other(void)
 static int64_t add_number(void)
 {
 	return mproc_value_add(number, int32_t, 2, NULL);
+}
+
+static int64_t set_given(void)
+{
+	const struct point new = POINT(3);
+
+	return mproc_value_set(given, struct point, &new, MPROC_FOREVER);
+}
+
+/* The news of the death may reach somebody who only knows the neighbour. */
+static int64_t set_neighbour_first(void)
+{
+	const struct point new = POINT(4);
+	int r = mproc_value_set(neighbour, struct point, &new, MPROC_FOREVER);
+
+	return r < 0 ? r : mproc_value_set(given, struct point, &new, MPROC_FOREVER);
+}
+
+static int64_t add_raw(void)
+{
+	return mproc_value_add(raw, double, 2, NULL);
+}
+
+static int64_t lock_twice(void)
+{
+	int r = mproc_value_lock(value, MPROC_FOREVER);
+
+	return r < 0 ? r : mproc_value_lock(value, MPROC_FOREVER);
 }
 
 static int64_t lock(void)
@@ -393,6 +458,37 @@ static void items_are_whole(const struct t_sweep_seen *seen)
 	t_sweep_check(mproc_array_unlock(array) == 0);
 }
 
+/* Whoever has had the mutex in between, the dead's commit is finished or never was. */
+static void given_is_whole(const struct t_sweep_seen *seen)
+{
+	struct point p;
+	int64_t n;
+	int r;
+
+	t_sweep_check(mproc_value_get(neighbour, struct point, &p, MPROC_FOREVER) >= 0);
+	n = number_of(&p);
+	t_sweep_check(n == 1 || (n == 4 && seen->recovering));
+	r = mproc_mutex_lock(mutex, MPROC_FOREVER);
+	t_sweep_check(r >= 0);
+	if (r == MPROC_MUTEX_INHERITED)
+		t_sweep_check(mproc_mutex_consistent(mutex) == 0);
+	/* By one who has locked it himself. */
+	t_sweep_check(mproc_value_get(given, struct point, &p, MPROC_FOREVER) == 0);
+	t_sweep_check(mproc_mutex_unlock(mutex) == 0);
+	n = number_of(&p);
+	t_sweep_check(n == 1 || n == 3 || (n == 4 && seen->recovering));
+	t_sweep_check(!seen->returned || n != 1);
+	t_sweep_check(!seen->recovered || n == 4);
+}
+
+static void raw_is_added_once(const struct t_sweep_seen *seen)
+{
+	double x;
+
+	t_sweep_check(mproc_value_get(raw, double, &x, MPROC_FOREVER) == 0);
+	t_sweep_check(x == 3 || (!seen->returned && x == 1));
+}
+
 static const struct t_sweep_case cases[] = {
 	T_SWEEP("set struct", "free", fresh, set, old_or_new, .arrive = arrive,
 		.recover = set_other),
@@ -416,6 +512,12 @@ static const struct t_sweep_case cases[] = {
 		.arrive = arrive),
 	T_SWEEP("wait", "one adds later", one_adds_later, wait_number, was_waited_for,
 		.arrive = arrive),
+	T_SWEEP("set struct", "free, its mutex is given", fresh_given, set_given, given_is_whole,
+		.arrive = arrive, .recover = set_neighbour_first),
+	T_SWEEP("add float", "free, raw", fresh_given, add_raw, raw_is_added_once,
+		.arrive = arrive),
+	T_SWEEP("lock twice", "free", fresh, lock_twice, locked, .arrive = arrive,
+		.recover = set_other),
 	T_SWEEP("copy in", "free", fresh, copy_in, items_are_whole, .arrive = arrive,
 		.recover = copy_in_other),
 };

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -333,6 +334,113 @@ static void copies_of_many_exclude_each_other(void **state)
 	mproc_array_close(a);
 }
 
+static mproc_array *waited_for;
+
+static void change_later(void *arg)
+{
+	const uint64_t *i = arg;
+
+	usleep(20000);
+	t_check(mproc_array_store(waited_for, int16_t, *i, 5) == 0);
+}
+
+static void set_later(void *arg)
+{
+	const uint64_t *i = arg;
+
+	usleep(20000);
+	t_check(mproc_array_set(waited_for, int16_t, *i, &(int16_t){ 6 }, MPROC_FOREVER) == 0);
+}
+
+static void change_of_one_item_or_of_any_is_waited_for(void **state)
+{
+	int16_t seen = 0, all[9] = { 0 };
+	uint64_t other = 3, it = 4;
+	pid_t pid;
+
+	(void)state;
+	waited_for = make(MPROC_TYPE(int16_t), 9, NULL);
+	assert_int_equal(mproc_array_wait(waited_for, int16_t, 4, &seen, MPROC_NOWAIT), -EAGAIN);
+	assert_int_equal(mproc_array_wait_any(waited_for, int16_t, 0, 9, all, mproc_after_ms(5)),
+			 -ETIMEDOUT);
+	/* A change of another item is none. */
+	pid = t_spawn(change_later, &other);
+	assert_int_equal(mproc_array_wait(waited_for, int16_t, 4, &seen, mproc_after_ms(60)),
+			 -ETIMEDOUT);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_array_wait_any(waited_for, int16_t, 0, 9, all, MPROC_NOWAIT), 0);
+	assert_int_equal(all[3], 5);
+	pid = t_spawn(set_later, &it);
+	assert_int_equal(
+		mproc_array_wait_any(waited_for, int16_t, 0, 9, all, mproc_after_ms(20000)), 0);
+	assert_int_equal(all[4], 6);
+	assert_int_equal(mproc_array_wait(waited_for, int16_t, 4, &seen, mproc_after_ms(20000)), 0);
+	assert_int_equal(seen, 6);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_array_wait_any(waited_for, int16_t, 1, 9, all, MPROC_NOWAIT),
+			 -EINVAL);
+	assert_int_equal(mproc_array_wait(waited_for, int16_t, 4, &seen, -1), -EINVAL);
+	assert_int_equal(mproc_array_wait(waited_for, uint16_t, 4, (uint16_t *)NULL, MPROC_NOWAIT),
+			 -EPROTO);
+	mproc_array_close(waited_for);
+}
+
+static void text_ends_at_its_nul_and_raw_bytes_do_not(void **state)
+{
+	mproc_array *a = make(MPROC_TYPE(char), 8, "ab\0cd\0\0");
+	mproc_array *n = make(MPROC_TYPE(int32_t), 8, NULL);
+	char buf[9], raw[8];
+	size_t len = 77;
+
+	(void)state;
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(mproc_array_get_text(a, buf, sizeof(buf), &len, MPROC_FOREVER), 0);
+	assert_string_equal(buf, "ab");
+	assert_int_equal(len, 2);
+	assert_int_equal(mproc_array_copy_out(a, char, 0, 8, raw, MPROC_FOREVER), 0);
+	assert_memory_equal(raw, "ab\0cd\0\0", 8);
+	/* What follows the NUL stays. */
+	assert_int_equal(mproc_array_set_text(a, "x", 1, MPROC_FOREVER), 0);
+	assert_int_equal(mproc_array_copy_out(a, char, 0, 8, raw, MPROC_FOREVER), 0);
+	assert_memory_equal(raw, "x\0\0cd\0\0", 8);
+	/* A full one has no NUL. */
+	assert_int_equal(mproc_array_set_text(a, "12345678", 8, MPROC_FOREVER), 0);
+	assert_int_equal(mproc_array_get_text(a, buf, 8, &len, MPROC_FOREVER), -ENOBUFS);
+	assert_int_equal(len, 2);
+	assert_int_equal(mproc_array_get_text(a, buf, 9, &len, MPROC_FOREVER), 0);
+	assert_int_equal(len, 8);
+	assert_string_equal(buf, "12345678");
+	assert_int_equal(mproc_array_set_text(a, "123456789", 9, MPROC_FOREVER), -EMSGSIZE);
+	assert_int_equal(mproc_array_get_text(n, buf, 9, NULL, MPROC_FOREVER), -EPROTO);
+	assert_int_equal(mproc_array_set_text(n, "", 0, MPROC_FOREVER), -EPROTO);
+	/* Bytes that are no text. */
+	assert_int_equal(mproc_array_set_text(a, "\xff\0z", 3, MPROC_FOREVER), 0);
+	assert_int_equal(mproc_array_copy_out(a, char, 0, 8, raw, MPROC_FOREVER), 0);
+	assert_memory_equal(raw, "\xff\0z\0005678", 8);
+	mproc_array_close(n);
+	mproc_array_close(a);
+}
+
+static void raw_array_copies_without_a_lock(void **state)
+{
+	const struct point init[3] = { { 1, 2, 3 }, { 4, 5, 6 }, { 7, 8, 9 } };
+	struct point p[3];
+	mproc_array *a;
+
+	(void)state;
+	assert_int_equal(
+		mproc_array_create(&a, segment, NULL,
+				   MPROC_ARRAY_OPTS(.type = MPROC_TYPE(struct point), .n_items = 3,
+						    .init = init, .flags = MPROC_ARRAY_RAW)),
+		0);
+	assert_int_equal(mproc_array_lock(a, MPROC_FOREVER), -EINVAL);
+	assert_int_equal(mproc_array_copy_in(a, struct point, 1, 2, init, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_array_copy_out(a, struct point, 0, 3, p, MPROC_NOWAIT), 0);
+	assert_memory_equal(&p[0], &init[0], sizeof(p[0]));
+	assert_memory_equal(&p[1], init, 2 * sizeof(p[0]));
+	mproc_array_close(a);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -347,6 +455,9 @@ int main(void)
 		TEST(death_between_lock_and_unlock_is_told_until_consistent),
 		TEST(four_processes_add_to_each_item),
 		TEST(copies_of_many_exclude_each_other),
+		TEST(change_of_one_item_or_of_any_is_waited_for),
+		TEST(text_ends_at_its_nul_and_raw_bytes_do_not),
+		TEST(raw_array_copies_without_a_lock),
 	};
 
 	return cmocka_run_group_tests_name("array", tests, NULL, NULL);

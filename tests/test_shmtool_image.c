@@ -481,21 +481,26 @@ static void plant_cells(struct fixture *f, uint32_t kind, uint32_t size, uint64_
 	const struct mproc__segment_head *head = (const void *)f->sound;
 	uint64_t off = head->sections[MPROC__SECTION_DATA].off;
 	struct mproc__cells_geometry g = {
-		.kind = kind, .size = size, .align = size, .n_items = n_items
+		.kind = kind, .size = size, .align = size, .n_items = n_items, .n_dims = 1
 	};
+	struct mproc__cells_type *type;
 	struct mproc__cells_shared *shared = (void *)(f->scratch + off);
 	struct mproc__catalogue *catalogue =
 		(void *)(f->scratch + head->sections[MPROC__SECTION_CATALOGUE].off);
 
 	memcpy(f->scratch, f->sound, IMAGE_LEN);
 	mproc__cells_place(&g);
-	memset((void *)shared, 0, sizeof(*shared));
+	memset((void *)shared, 0, MPROC__CELLS_HEAD_MAX);
 	shared->layout = MPROC__CELLS_LAYOUT;
-	shared->kind = kind;
+	shared->kind = (uint8_t)kind;
+	shared->n_dims = 1;
 	shared->size = size;
-	shared->align = size;
+	shared->align = (uint16_t)size;
+	shared->items = (uint16_t)g.items;
 	shared->n_items = n_items;
-	strcpy(shared->type_name, "struct \033[1m");
+	type = (void *)(f->scratch + off + g.type);
+	if (g.type)
+		strcpy(type->name, "struct \033[1m");
 	memcpy(f->scratch + off + g.items, item, size);
 	for (uint32_t i = 0; i < head->n_objects; i++)
 		atomic_store(&catalogue->entries[i].word, 0);

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include <mproc/array.h>
 #include <mproc/error.h>
 
+#include "ipc/kind_layout.h"
 #include "shm/cells.h"
 #include "tests/support/child.h"
 
@@ -336,10 +338,11 @@ static void floats_and_bools_are_loaded_stored_and_exchanged(void **state)
 	assert_int_equal(mproc_value_load(b, bool, &z), 0);
 	assert_true(z);
 
-	assert_int_equal(mproc_value_add(d, double, 1, &x), -EINVAL);
+	assert_int_equal(mproc_value_and(d, double, 1, &x), -EINVAL);
 	assert_non_null(strstr(mproc_error_text(), "it holds double, and this takes an integer"));
 	assert_int_equal(mproc_value_or(b, bool, 1, NULL), -EINVAL);
-	assert_int_equal(mproc_value_max(f, float, 1, NULL), -EINVAL);
+	assert_int_equal(mproc_value_add(b, bool, 1, NULL), -EINVAL);
+	assert_non_null(strstr(mproc_error_text(), "it holds bool, and this takes a number"));
 	mproc_value_close(b);
 	mproc_value_close(d);
 	mproc_value_close(f);
@@ -403,6 +406,12 @@ static void try_locked(void *arg)
 	t_check(mproc_value_add(v, int, 1, NULL) == 0);
 }
 
+static void lock_freely(void *arg)
+{
+	t_check(mproc_value_lock(arg, MPROC_NOWAIT) == 0);
+	t_check(mproc_value_unlock(arg) == 0);
+}
+
 static void lock_excludes_others_and_not_its_owner(void **state)
 {
 	mproc_value *v = make(MPROC_TYPE(int), NULL);
@@ -414,10 +423,16 @@ static void lock_excludes_others_and_not_its_owner(void **state)
 	assert_int_equal(t_reap(t_spawn(try_locked, v)), 0);
 	assert_int_equal(mproc_value_get(v, int, &x, MPROC_NOWAIT), 0);
 	assert_int_equal(x, 42);
-	assert_int_equal(mproc_value_lock(v, MPROC_FOREVER), -EDEADLK);
+	/* As often as it is locked it is to be unlocked. */
+	assert_int_equal(mproc_value_lock(v, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_value_lock(v, MPROC_NOWAIT), 0);
 	assert_int_equal(mproc_value_consistent(v), -EINVAL);
 	assert_int_equal(mproc_value_unlock(v), 0);
+	assert_int_equal(mproc_value_unlock(v), 0);
+	assert_int_equal(t_reap(t_spawn(try_locked, v)), 0);
+	assert_int_equal(mproc_value_unlock(v), 0);
 	assert_int_equal(mproc_value_unlock(v), -EPERM);
+	assert_int_equal(t_reap(t_spawn(lock_freely, v)), 0);
 	assert_int_equal(mproc_value_lock(v, -1), -EINVAL);
 	mproc_value_close(v);
 }
@@ -663,6 +678,387 @@ static void no_change_is_slept_through(void **state)
 	mproc_value_close(waited_for);
 }
 
+static void floats_are_added_and_compared(void **state)
+{
+	mproc_value *f = make(MPROC_TYPE(float), NULL), *d = make(MPROC_TYPE(double), NULL);
+	double x = 0;
+	float y = 0;
+
+	(void)state;
+	assert_int_equal(mproc_value_add(d, double, 0.1, NULL), 0);
+	assert_int_equal(mproc_value_add(d, double, 0.2, &x), 0);
+	assert_true(x == 0.1);
+	assert_int_equal(mproc_value_load(d, double, &x), 0);
+	assert_true(x == 0.1 + 0.2);
+	assert_int_equal(mproc_value_max(d, double, NAN, NULL), 0);
+	assert_int_equal(mproc_value_max(d, double, -1, NULL), 0);
+	assert_int_equal(mproc_value_max(d, double, 7.5, NULL), 0);
+	assert_int_equal(mproc_value_min(d, double, INFINITY, &x), 0);
+	assert_true(x == 7.5);
+	assert_int_equal(mproc_value_add(f, float, 16777216, NULL), 0);
+	/* Rounded as a sum of floats, whatever it is worked out in. */
+	assert_int_equal(mproc_value_add(f, float, 1, NULL), 0);
+	assert_int_equal(mproc_value_min(f, float, 1e9F, &y), 0);
+	assert_true(y == 16777216);
+	mproc_value_close(d);
+	mproc_value_close(f);
+}
+
+static void set_raw(void *arg)
+{
+	t_check(mproc_value_set(arg, int, &(int){ 8 }, MPROC_NOWAIT) == 0);
+}
+
+static void raw_value_has_no_lock_and_says_so(void **state)
+{
+	const struct point init = { 1, 2, 3, 4 };
+	mproc_value *v = NULL, *w = NULL;
+	struct point p;
+	int x = 0;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&v, segment, "raw",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int),
+							     .flags = MPROC_VALUE_RAW)),
+			 0);
+	assert_int_equal(mproc_value_lock(v, MPROC_FOREVER), -EINVAL);
+	assert_string_equal(mproc_error_text(), "value raw: lock: it was made without a lock");
+	assert_int_equal(mproc_value_unlock(v), -EINVAL);
+	assert_int_equal(mproc_value_consistent(v), -EINVAL);
+	assert_int_equal(t_reap(t_spawn(set_raw, v)), 0);
+	assert_int_equal(mproc_value_get(v, int, &x, MPROC_NOWAIT), 0);
+	assert_int_equal(x, 8);
+	assert_int_equal(mproc_value_get(v, int, &x, -1), -EINVAL);
+	assert_int_equal(mproc_value_add(v, int, 1, &x), 0);
+	assert_int_equal(mproc_value_wait(v, int, &x, MPROC_FOREVER), 0);
+	assert_int_equal(x, 9);
+	/* Who opens it takes it as it is; who would make it wants it as he would. */
+	assert_int_equal(mproc_value_open(&w, segment, "raw", MPROC_TYPE(int)), 0);
+	assert_int_equal(mproc_value_lock(w, MPROC_FOREVER), -EINVAL);
+	mproc_value_close(w);
+	w = NULL;
+	assert_int_equal(mproc_value_open_or_create(&w, segment, "raw",
+						    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int))),
+			 -EPROTO);
+	assert_string_equal(mproc_error_text(), "open value raw: one with a lock of its own wanted,"
+						" it is one without a lock");
+	mproc_value_close(v);
+	assert_int_equal(
+		mproc_value_create(&v, segment, NULL,
+				   MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point),
+						    .flags = MPROC_VALUE_RAW, .init = &init)),
+		0);
+	assert_int_equal(mproc_value_get(v, struct point, &p, MPROC_NOWAIT), 0);
+	assert_memory_equal(&p, &init, sizeof(p));
+	mproc_value_close(v);
+	assert_int_equal(mproc_value_create(&w, segment, NULL,
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .flags = 2)),
+			 -EINVAL);
+}
+
+static uint64_t len_of(const struct mproc_value_opts *opts)
+{
+	const struct mproc__object_spec spec = { .what = "value",
+						 .name = "len",
+						 .kind = MPROC__KIND_VALUE,
+						 .type = MPROC__CELLS_LAYOUT };
+	struct mproc__object object;
+	mproc_value *v;
+
+	assert_int_equal(mproc_value_create(&v, segment, "len", opts), 0);
+	mproc_value_close(v);
+	assert_int_equal(mproc__object_open(&object, segment, &spec), 0);
+	assert_int_equal(mproc__object_remove(segment, &object), 0);
+	return object.len;
+}
+
+static void values_cost_what_the_header_says(void **state)
+{
+	(void)state;
+	assert_int_equal(len_of(MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t))), 64);
+	assert_int_equal(len_of(MPROC_VALUE_OPTS(.type = MPROC_TYPE(char))), 57);
+	assert_int_equal(
+		len_of(MPROC_VALUE_OPTS(.type = MPROC_TYPE(int64_t), .flags = MPROC_VALUE_RAW)),
+		40);
+	assert_int_equal(len_of(MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point))), 120 + 64);
+	assert_int_equal(len_of(MPROC_VALUE_OPTS(.type = MPROC_TYPE(struct point),
+						 .flags = MPROC_VALUE_RAW)),
+			 88 + 32);
+}
+
+static int init_mutex(void *object, void *arg)
+{
+	return mproc_mutex_init(object, *(uint32_t *)arg);
+}
+
+static mproc_mutex *mutex_of(const char *name, uint32_t flags)
+{
+	void *object = NULL;
+
+	assert_int_equal(mproc_segment_object(&object, segment, name, sizeof(mproc_mutex),
+					      init_mutex, &flags),
+			 1);
+	return object;
+}
+
+static void get_finds_it_locked(void *arg)
+{
+	int x;
+
+	t_check(mproc_value_get(arg, int, &x, MPROC_NOWAIT) == -EAGAIN);
+}
+
+static void lock_and_die_with_mutex(void *arg)
+{
+	t_check(mproc_mutex_lock(arg, MPROC_FOREVER) == 0);
+	raise(SIGKILL);
+}
+
+static void given_mutex_guards_all_that_have_it(void **state)
+{
+	mproc_mutex *mutex = mutex_of("mutex", 0);
+	const struct mproc_value_opts *opts =
+		MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .mutex = mutex);
+	mproc_value *a = NULL, *b = NULL;
+	int x = 5;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&a, segment, "a", opts), 0);
+	assert_int_equal(mproc_value_create(&b, segment, "b", opts), 0);
+	mproc_value_close(b);
+	assert_int_equal(mproc_value_open(&b, segment, "b", MPROC_TYPE(int)), 0);
+	assert_int_equal(mproc_mutex_lock(mutex, MPROC_FOREVER), 0);
+	assert_int_equal(t_reap(t_spawn(get_finds_it_locked, a)), 0);
+	assert_int_equal(t_reap(t_spawn(get_finds_it_locked, b)), 0);
+	/* Its owner has all of them, and it is not recursive. */
+	assert_int_equal(mproc_value_set(b, int, &x, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_value_lock(a, MPROC_NOWAIT), -EDEADLK);
+	assert_int_equal(mproc_value_unlock(a), 0);
+	assert_int_equal(mproc_mutex_unlock(mutex), -EPERM);
+	/* A death is told by any of them, until one says consistent. */
+	assert_int_equal(t_reap(t_spawn(lock_and_die_with_mutex, mutex)), SIGKILL);
+	assert_int_equal(mproc_value_get(a, int, &x, MPROC_FOREVER), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_value_lock(b, MPROC_FOREVER), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_value_consistent(b), 0);
+	assert_int_equal(mproc_value_unlock(b), 0);
+	assert_int_equal(mproc_value_get(a, int, &x, MPROC_FOREVER), 0);
+	assert_int_equal(t_reap(t_spawn(lock_and_die, b)), SIGKILL);
+	assert_int_equal(mproc_mutex_lock(mutex, MPROC_FOREVER), MPROC_MUTEX_INHERITED);
+	assert_int_equal(mproc_mutex_consistent(mutex), 0);
+	assert_int_equal(mproc_mutex_unlock(mutex), 0);
+	/* One that is destroyed under them is an error, not a hang. */
+	mproc_mutex_destroy(mutex);
+	assert_int_equal(mproc_value_get(a, int, &x, MPROC_FOREVER), -EINVAL);
+	mproc_value_close(b);
+	mproc_value_close(a);
+}
+
+static void mutex_that_cannot_be_given_is_refused(void **state)
+{
+	mproc_segment *other = NULL;
+	mproc_mutex *strict = mutex_of("strict", MPROC_MUTEX_STRICT), own;
+	mproc_value *v = NULL;
+	void *block = NULL;
+
+	(void)state;
+	memset(&own, 0, sizeof(own));
+#define REFUSED(m, text, ...) \
+	assert_int_equal(mproc_value_create(&v, segment, NULL, \
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), \
+							     .mutex = (m), __VA_ARGS__)), \
+			 -EINVAL); \
+	assert_non_null(strstr(mproc_error_text(), text))
+	REFUSED(&own, "not in the same segment", .flags = 0);
+	REFUSED(strict, "strict", .flags = 0);
+	REFUSED(strict, "and a mutex", .flags = MPROC_VALUE_RAW);
+	REFUSED((mproc_mutex *)((uintptr_t)strict + 4), "no mutex", .flags = 0);
+	assert_int_equal(mproc_segment_object(&block, segment, "block", 64, NULL, NULL), 1);
+	REFUSED((mproc_mutex *)block, "no mutex", .flags = 0);
+	assert_int_equal(mproc_segment_create(&other, NULL, NULL), 0);
+	assert_int_equal(mproc_segment_object(&block, other, "mutex", sizeof(mproc_mutex),
+					      init_mutex, &(uint32_t){ 0 }),
+			 1);
+	REFUSED((mproc_mutex *)block, "not in the same segment", .flags = 0);
+	mproc_segment_close(other);
+#undef REFUSED
+	assert_null(v);
+}
+
+static void mutex_scribbled_over_is_refused(void **state)
+{
+	const struct mproc__object_spec spec = {
+		.what = "value", .name = "v", .kind = MPROC__KIND_VALUE, .type = MPROC__CELLS_LAYOUT
+	};
+	struct mproc__cells_geometry g = { .n_items = 0 };
+	struct mproc__object object;
+	mproc_value *v = NULL;
+
+	(void)state;
+	assert_int_equal(mproc_value_create(&v, segment, "v",
+					    MPROC_VALUE_OPTS(.type = MPROC_TYPE(int),
+							     .mutex = mutex_of("m", 0))),
+			 0);
+	mproc_value_close(v);
+	v = NULL;
+	assert_int_equal(mproc__object_open(&object, segment, &spec), 0);
+	assert_true(mproc__cells_check(object.mem, object.len, &g));
+	for (uint64_t off = UINT64_MAX - 40; off >= 40; off /= 3) {
+		memcpy((char *)object.mem + g.mutex, &(uint64_t){ off | 1 }, 8);
+		assert_int_equal(mproc_value_open(&v, segment, "v", MPROC_TYPE(int)), -EBADMSG);
+	}
+	/* And any one byte of the head: opened or refused, never worse. */
+	for (size_t i = 0; i < g.items; i++) {
+		unsigned char *byte = (unsigned char *)object.mem + i, was = *byte;
+
+		for (int bit = 0; bit < 8; bit++) {
+			*byte = (unsigned char)(was ^ 1 << bit);
+			v = NULL;
+			if (mproc_value_open(&v, segment, "v", MPROC_TYPE(int)) == 0)
+				mproc_value_close(v);
+			*byte = was;
+		}
+	}
+}
+
+struct inner {
+	int32_t a[3];
+	float b;
+};
+
+struct outer {
+	struct inner in[2], one;
+	char name[16];
+	struct mproc_ref next;
+};
+
+/* The same but for the items of the array in the inner struct. */
+struct other_inner {
+	float a[3];
+	float b;
+};
+
+static void nested_structs_and_arrays_are_compared(void **state)
+{
+	static const struct mproc_field inner[] = {
+		MPROC_FIELD_ARRAY(struct inner, a),
+		MPROC_FIELD(struct inner, b),
+	};
+	static const struct mproc_field other_inner[] = {
+		MPROC_FIELD_ARRAY(struct other_inner, a),
+		MPROC_FIELD(struct other_inner, b),
+	};
+	const struct mproc_field outer[] = {
+		MPROC_FIELD_ARRAY(struct outer, in),
+		MPROC_FIELD_STRUCT(struct outer, one, MPROC_TYPE_FIELDS(struct inner, inner)),
+		MPROC_FIELD_ARRAY(struct outer, name),
+		MPROC_FIELD(struct outer, next),
+	};
+	const struct mproc_field other[] = {
+		MPROC_FIELD_ARRAY(struct outer, in),
+		MPROC_FIELD_STRUCT(struct outer, one,
+				   MPROC_TYPE_FIELDS(struct other_inner, other_inner)),
+		MPROC_FIELD_ARRAY(struct outer, name),
+		MPROC_FIELD(struct outer, next),
+	};
+	mproc_value *v = NULL, *w = NULL;
+
+	(void)state;
+	assert_int_equal(inner[0].kind, MPROC_INT);
+	assert_int_equal(inner[0].n_items, 3);
+	assert_int_equal(outer[2].size, 16);
+	assert_int_equal(mproc_value_create(
+				 &v, segment, "outer",
+				 MPROC_VALUE_OPTS(.type = MPROC_TYPE_FIELDS(struct outer, outer))),
+			 0);
+	assert_int_equal(
+		mproc_value_open(&w, segment, "outer", MPROC_TYPE_FIELDS(struct outer, outer)), 0);
+	mproc_value_close(w);
+	assert_int_equal(
+		mproc_value_open(&w, segment, "outer", MPROC_TYPE_FIELDS(struct outer, other)),
+		-EPROTO);
+	assert_non_null(strstr(mproc_error_text(), "with other fields"));
+	mproc_value_close(v);
+}
+
+static mproc_value *by_pointer;
+
+static void write_by_pointer(void *arg)
+{
+	(void)arg;
+	__atomic_store_n(mproc_value_at(by_pointer, int64_t), 3, __ATOMIC_SEQ_CST);
+	mproc_value_notify(by_pointer);
+}
+
+static void pointer_and_notify_do_what_store_does(void **state)
+{
+	int64_t seen = 0;
+	pid_t pid;
+
+	(void)state;
+	by_pointer = make(mproc_type_from_code("i64"), NULL);
+	assert_null(mproc_value_at(by_pointer, double));
+	assert_non_null(strstr(mproc_error_text(), "it holds int64, not double"));
+	pid = t_spawn(write_by_pointer, NULL);
+	assert_int_equal(mproc_value_wait(by_pointer, int64_t, &seen, mproc_after_ms(20000)), 0);
+	assert_int_equal(seen, 3);
+	assert_int_equal(t_reap(pid), 0);
+	mproc_value_close(by_pointer);
+}
+
+static void look_only(void *arg)
+{
+	mproc_segment *view = NULL;
+	mproc_value *v = NULL;
+	int x = 0;
+
+	t_check(mproc_segment_attach(
+			&view, MPROC_SEGMENT_ATTACH_OPTS(.name = arg,
+							 .flags = MPROC_SEGMENT_READ_ONLY)) == 0);
+	t_check(mproc_value_open(&v, view, "raw", MPROC_TYPE(int)) == 0);
+	t_check(mproc_value_load(v, int, &x) == 0 && x == 4);
+	t_check(mproc_value_get(v, int, &x, MPROC_NOWAIT) == 0 && x == 4);
+	t_check(*mproc_value_at(v, int) == 4);
+	t_check(mproc_value_add(v, int, 1, NULL) < 0);
+	t_check(mproc_value_store(v, int, 1) < 0);
+	t_check(mproc_value_xchg(v, int, 1, NULL) < 0);
+	t_check(mproc_value_cas(v, int, &x, 1) < 0);
+	t_check(mproc_value_set(v, int, &x, MPROC_NOWAIT) < 0);
+	mproc_value_close(v);
+	_exit(0);
+}
+
+static void who_may_only_look_changes_nothing(void **state)
+{
+	mproc_segment *named = NULL;
+	mproc_value *v = NULL;
+	char name[32];
+	int x;
+
+	(void)state;
+	t_private_dir();
+	snprintf(name, sizeof(name), "t_value.%d", (int)getpid());
+	assert_int_equal(
+		mproc_segment_create(&named, name,
+				     MPROC_SEGMENT_OPTS(.flags = MPROC_SEGMENT_PERSISTENT)),
+		0);
+	assert_int_equal(
+		mproc_value_create(&v, named, "raw",
+				   MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .init = &(int){ 4 },
+						    .flags = MPROC_VALUE_RAW)),
+		0);
+	/* The child is to have a mapping of its own. */
+	mproc_value_close(v);
+	mproc_segment_close(named);
+	assert_int_equal(t_reap(t_spawn(look_only, name)), 0);
+	assert_int_equal(mproc_segment_open(&named, name), 0);
+	assert_int_equal(mproc_value_open(&v, named, "raw", MPROC_TYPE(int)), 0);
+	assert_int_equal(mproc_value_load(v, int, &x), 0);
+	assert_int_equal(x, 4);
+	mproc_value_close(v);
+	mproc_segment_close(named);
+	assert_int_equal(mproc_segment_unlink(name), 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -685,6 +1081,15 @@ int main(void)
 		TEST(wait_ends_by_a_change_or_in_time),
 		TEST(every_way_to_change_it_wakes_who_waits),
 		TEST(no_change_is_slept_through),
+		TEST(floats_are_added_and_compared),
+		TEST(raw_value_has_no_lock_and_says_so),
+		TEST(values_cost_what_the_header_says),
+		TEST(given_mutex_guards_all_that_have_it),
+		TEST(mutex_that_cannot_be_given_is_refused),
+		TEST(mutex_scribbled_over_is_refused),
+		TEST(nested_structs_and_arrays_are_compared),
+		TEST(pointer_and_notify_do_what_store_does),
+		TEST(who_may_only_look_changes_nothing),
 	};
 
 	return cmocka_run_group_tests_name("value", tests, NULL, NULL);

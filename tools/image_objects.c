@@ -251,22 +251,24 @@ static void take_scalar(struct image_cells *cells, const unsigned char bytes[8])
 static void read_cells(struct image *image, struct image_object *object)
 {
 	struct image_cells *cells = &object->cells;
-	struct mproc__cells_shared head;
+	/* Aligned as it is in a segment. */
+	uint64_t head[MPROC__CELLS_HEAD_MAX / sizeof(uint64_t)] = { 0 };
+	uint64_t len = object->view.len < sizeof(head) ? object->view.len : sizeof(head);
+	const struct mproc__cells_lock *lock;
 	unsigned char item[8] = { 0 };
 
-	if (object->view.len < sizeof(head)) {
-		impossible(object, "%u bytes are too few", (unsigned)object->view.len);
+	if (!copy_object(image, object, head, (size_t)len, 0))
 		return;
-	}
-	if (!copy_object(image, object, &head, sizeof(head), 0))
-		return;
-	if (!mproc__cells_check(&head, object->view.len, &cells->geometry)) {
+	if (!mproc__cells_check(head, object->view.len, &cells->geometry)) {
 		impossible(object, "its type is impossible, or of another layout");
 		return;
 	}
-	cells->owner = atomic_load_explicit(&head.lock.word, memory_order_relaxed);
-	cells->left =
-		atomic_load_explicit(&head.section, memory_order_relaxed) == MPROC__SECTION_LEFT;
+	if (cells->geometry.lock) {
+		lock = (const void *)((const char *)head + cells->geometry.lock);
+		cells->owner = atomic_load_explicit(&lock->lock.word, memory_order_relaxed);
+		cells->left = (atomic_load_explicit(&lock->section, memory_order_relaxed) &
+			       MPROC__SECTION_STATE) == MPROC__SECTION_LEFT;
+	}
 	if (cells->geometry.n_items == 1 && cells->geometry.kind != MPROC_BYTES &&
 	    copy_object(image, object, item, cells->geometry.size, cells->geometry.items))
 		take_scalar(cells, item);

@@ -183,6 +183,15 @@ static json_object *number_json(double value)
 			       : json_object_new_string(text);
 }
 
+static json_object *shape_json(const struct mproc__cells_geometry *g)
+{
+	json_object *ret = json_object_new_array();
+
+	for (uint32_t i = 0; i < g->n_dims; i++)
+		json_object_array_add(ret, json_object_new_uint64(g->shape[i]));
+	return ret;
+}
+
 static json_object *cells_json(const struct image *image, const struct image_object *object)
 {
 	const struct image_cells *cells = &object->cells;
@@ -192,6 +201,9 @@ static json_object *cells_json(const struct image *image, const struct image_obj
 	json_put_bytes(ret, "type", image_type_text(type, cells), sizeof(type));
 	json_put_uint(ret, "items", cells->geometry.n_items);
 	json_put_uint(ret, "item_size", cells->geometry.size);
+	json_put(ret, "shape", shape_json(&cells->geometry));
+	json_put_uint(ret, "items_off", object->view.off + cells->geometry.items);
+	json_put_bool(ret, "raw", cells->geometry.flags & MPROC__CELLS_RAW);
 	if (cells->scalar && cells->geometry.kind == MPROC_BOOL)
 		value = json_object_new_boolean(cells->value.b);
 	else if (cells->scalar && cells->geometry.kind == MPROC_INT)

@@ -116,6 +116,18 @@ static char *value_text(char buf[40], const struct image_cells *cells)
 	return buf;
 }
 
+/* "12", "3 x 4". Return: @buf. */
+static char *shape_text(char *buf, size_t cap, const struct mproc__cells_geometry *g)
+{
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (uint32_t i = 0; i < g->n_dims && len < cap; i++)
+		len += (size_t)snprintf(buf + len, cap - len, "%s%" PRIu64, i ? " x " : "",
+					g->shape[i]);
+	return buf;
+}
+
 static bool is_cells(const struct image_object *object)
 {
 	return image_object_is_whole(object) &&
@@ -132,7 +144,7 @@ static void print_cells(const struct image *image)
 	for (size_t i = 0; i < image->n_objects; i++) {
 		const struct image_object *object = &image->objects[i];
 		const struct image_cells *cells = &object->cells;
-		char type[80], value[40], owner[80];
+		char type[80], value[40], owner[80], items[200];
 		struct text name, text;
 
 		if (!is_cells(object))
@@ -141,10 +153,14 @@ static void print_cells(const struct image *image)
 		table_cell(&table, "%s", object_text(&name, object));
 		table_cell(&table, "%s",
 			   text_escape_str(&text, image_type_text(type, cells), sizeof(type)));
-		table_cell(&table, "%" PRIu64, cells->geometry.n_items);
+		table_cell(&table, "%s", shape_text(items, sizeof(items), &cells->geometry));
 		table_cell(&table, "%s", value_text(value, cells));
-		table_cell(&table, "%s%s", owner_text(owner, image, cells->owner),
-			   cells->left ? "; its last owner died, left as it was" : "");
+		if (cells->geometry.flags)
+			table_cell(&table, "%s",
+				   cells->geometry.mutex ? "a given mutex" : "none: raw");
+		else
+			table_cell(&table, "%s%s", owner_text(owner, image, cells->owner),
+				   cells->left ? "; its last owner died, left as it was" : "");
 	}
 	if (n)
 		printf("\nvalues and arrays: %zu\n", n);

@@ -9,7 +9,8 @@
  * integers of any width, floats, doubles or plain structs, as many as were asked
  * for when it was made. It is what a value is (see <mproc/value.h>), by index:
  * scalars have atomic operations, which do not look at the lock; get, set and the
- * copies of many go through it.
+ * copies of many go through it. One with several dimensions is in row-major order, and
+ * slices and parts of it are views, see <mproc/view.h>.
  *
  * In C, functions that take a type are macros as well: mproc_array_add(a, int64_t,
  * 3, 1, &old) describes the type and checks the pointers; (mproc_array_add)(a,
@@ -41,7 +42,21 @@ struct mproc_array_opts {
 	const struct mproc_type *type; /* of an item; no default */
 	uint64_t n_items;              /* of a new one; no default */
 	const void *init;              /* all items at first; default all zero */
+	uint32_t flags;                /* 0 or MPROC_ARRAY_RAW */
+	uint32_t n_dims;               /* 0 to 8; 0 is 1, with n_items */
+	const uint64_t *shape;         /* items along each of n_dims; n_items may be 0 then */
+	mproc_mutex *mutex;            /* to use instead of one of its own; see <mproc/value.h> */
 };
+
+enum {
+	MPROC_ARRAY_RAW = 1, /* no lock, see MPROC_VALUE_RAW */
+};
+
+/*
+ * Bytes of the segment: those of the items, and before them 64 (128 or 192 of structs, or of
+ * many dimensions), and one more item of structs with a lock. As all blocks they are rounded
+ * up to a power of two, beyond 2 KiB to pages of 4 KiB. The first item is aligned to 64.
+ */
 
 /* MPROC_ARRAY_OPTS(.type = MPROC_TYPE(double), .n_items = 100); C only, a pointer. */
 #define MPROC_ARRAY_OPTS(...) \
@@ -110,6 +125,15 @@ MPROC_API mproc_array *mproc_array_close(mproc_array *array);
 MPROC_API uint64_t mproc_array_n_items(const mproc_array *array);
 
 /**
+ * mproc_array_n_dims() - how many dimensions it has
+ * @array:	array
+ * @ret:	items along each of them, room for 8; or NULL
+ *
+ * Return: 1 to 8; neither number ever changes.
+ */
+MPROC_API uint32_t mproc_array_n_dims(const mproc_array *array, uint64_t *ret);
+
+/**
  * mproc_array_ptr() - where an item is
  * @array:	array
  * @type:	of the item
@@ -129,11 +153,12 @@ MPROC_API void *mproc_array_ptr(mproc_array *array, const struct mproc_type *typ
  * @array:	array
  * @deadline:	how long to wait, see <mproc/common.h>
  *
- * Atomic operations are not excluded.
+ * Atomic operations are not excluded. A thread that has the lock may lock it again, unless
+ * it is a given mutex.
  *
  * Return: 0, or MPROC_MUTEX_INHERITED: you have the lock, and somebody died
  * between lock and unlock; everybody is told so until mproc_array_consistent();
- * or as mproc_mutex_lock().
+ * -EINVAL if it was made without a lock; or as mproc_mutex_lock().
  */
 MPROC_API MPROC_MUST int mproc_array_lock(mproc_array *array, int64_t deadline);
 
@@ -280,16 +305,16 @@ MPROC_API MPROC_MUST int mproc_array_cas(mproc_array *array, const struct mproc_
 					 uint64_t i, void *expected, const void *arg);
 
 /**
- * mproc_array_add() - add to an integer, atomically
- * @array:	array of integers
+ * mproc_array_add() - add to a number, atomically
+ * @array:	array of integers, floats or doubles
  * @type:	of the item; in the macro the type itself
  * @i:		its index, from 0
  * @arg:	pointer to what to add; in the macro what to add itself
  * @ret:	the old item, or NULL
  *
- * Wraps around, signed integers as well.
+ * Integers wrap around, signed ones as well; of floats see mproc_value_add().
  *
- * Return: 0, -EPROTO, -EINVAL if it holds no integers or has no such item.
+ * Return: 0, -EPROTO, -EINVAL if it holds no numbers or has no such item.
  */
 MPROC_API MPROC_MUST int mproc_array_add(mproc_array *array, const struct mproc_type *type,
 					 uint64_t i, const void *arg, void *ret);
@@ -310,8 +335,128 @@ MPROC_API MPROC_MUST int mproc_array_min(mproc_array *array, const struct mproc_
 MPROC_API MPROC_MUST int mproc_array_max(mproc_array *array, const struct mproc_type *type,
 					 uint64_t i, const void *arg, void *ret);
 
+/**
+ * mproc_array_wait() - wait until an item is not what the caller has seen
+ * @array:	array of scalars
+ * @type:	of the item; in the macro the type itself
+ * @i:		its index, from 0
+ * @seen:	what the caller has seen; what it is instead, once it is
+ * @deadline:	how long to wait, see <mproc/common.h>
+ *
+ * As mproc_value_wait(). A change of any item wakes all who wait; they look, and sleep on.
+ *
+ * Return: 0, -EAGAIN or -ETIMEDOUT if it did not change in time, -EPROTO if the array holds
+ * another type, -EINVAL if that is no scalar, if there is no such item or the deadline is
+ * negative, -ENOTCONN, -EUSERS.
+ */
+MPROC_API MPROC_MUST int mproc_array_wait(mproc_array *array, const struct mproc_type *type,
+					  uint64_t i, void *seen, int64_t deadline);
+
+/**
+ * mproc_array_wait_any() - wait until any of many items is not what the caller has seen
+ * @array:	array of scalars
+ * @type:	of an item; in the macro the type itself
+ * @i:		index of the first, from 0
+ * @n:		how many; all of them are a change of the whole array
+ * @seen:	what the caller has seen of all; what they are instead, once one differs
+ * @deadline:	how long to wait, see <mproc/common.h>
+ *
+ * Nobody counts changes: all @n are compared whenever any item of the array has changed.
+ *
+ * Return: as mproc_array_wait().
+ */
+MPROC_API MPROC_MUST int mproc_array_wait_any(mproc_array *array, const struct mproc_type *type,
+					      uint64_t i, uint64_t n, void *seen, int64_t deadline);
+
+/**
+ * mproc_array_get_text() - copy out an array of characters up to its first NUL
+ * @array:	array of items of 1 byte, integers
+ * @buf:	where to; a NUL is put behind
+ * @cap:	bytes of @buf
+ * @ret_len:	bytes copied, the NUL not counted; or NULL
+ * @deadline:	how long to wait for the lock
+ *
+ * An array that is full has no NUL: all of it is text. mproc_array_copy_out() gets every
+ * byte, NULs at the end as well.
+ *
+ * Return: as mproc_array_get(), or -ENOBUFS if the text and a NUL are more than @cap bytes
+ * (the text says how long it is).
+ */
+MPROC_API MPROC_MUST int mproc_array_get_text(mproc_array *array, char *buf, size_t cap,
+					      size_t *ret_len, int64_t deadline);
+
+/**
+ * mproc_array_set_text() - make text of an array of characters
+ * @array:	array of items of 1 byte, integers
+ * @text:	bytes; NULs among them are copied like any other
+ * @len:	how many
+ * @deadline:	how long to wait for the lock
+ *
+ * A NUL is put behind if there is room; what follows stays as it is. Killed inside the call
+ * a process leaves new bytes up to some index.
+ *
+ * Return: as mproc_array_set(), or -EMSGSIZE if the array has less than @len items.
+ */
+MPROC_API MPROC_MUST int mproc_array_set_text(mproc_array *array, const char *text, size_t len,
+					      int64_t deadline);
+
+/**
+ * mproc_array_notify() - wake those who wait for a change
+ * @array:	array
+ *
+ * After a change through a pointer, by an atomic instruction or followed by a barrier. All
+ * functions here do so themselves.
+ */
+MPROC_API void mproc_array_notify(mproc_array *array);
+
 #ifndef __cplusplus
-#define mproc_array_at(a, T, i) ((T *)(mproc_array_ptr)((a), MPROC_TYPE(T), (i)))
+/* Not for programs: the macros below, which call the function where it takes more. */
+static inline __attribute__((__always_inline__)) int
+mproc__array_do(mproc_array *array, enum mproc__items_op op, const struct mproc_type *type,
+		uint64_t i, const void *arg, void *ret)
+{
+	const struct mproc__items *items = (const struct mproc__items *)(const void *)array;
+
+	if (__builtin_expect(mproc__items_do(items, op, type, i, arg, ret), 1)) {
+		if (op != MPROC__ITEMS_LOAD && mproc__items_waited(items))
+			mproc_array_notify(array);
+		return 0;
+	}
+	switch (op) {
+	case MPROC__ITEMS_LOAD:
+		return (mproc_array_load)(array, type, i, ret);
+	case MPROC__ITEMS_STORE:
+		return (mproc_array_store)(array, type, i, arg);
+	case MPROC__ITEMS_XCHG:
+		return (mproc_array_xchg)(array, type, i, arg, ret);
+	default:
+		return (mproc_array_add)(array, type, i, arg, ret);
+	}
+}
+
+static inline __attribute__((__always_inline__)) void *
+mproc__array_at(mproc_array *array, const struct mproc_type *type, uint64_t i)
+{
+	void *at = mproc__items_at((const struct mproc__items *)(const void *)array, type, i);
+
+	return __builtin_expect(!!at, 1) ? at : mproc_array_ptr(array, type, i);
+}
+
+#define mproc_array_at(a, T, i) ((T *)mproc__array_at((a), MPROC_TYPE(T), (i)))
+#define mproc_array_load(a, T, i, ret) \
+	mproc__array_do((a), MPROC__ITEMS_LOAD, MPROC_TYPE(T), (i), NULL, MPROC__PTR(T, ret))
+#define mproc_array_store(a, T, i, x) \
+	mproc__array_do((a), MPROC__ITEMS_STORE, MPROC_TYPE(T), (i), &(const T){ (x) }, NULL)
+#define mproc_array_xchg(a, T, i, x, ret) \
+	mproc__array_do((a), MPROC__ITEMS_XCHG, MPROC_TYPE(T), (i), &(const T){ (x) }, \
+			MPROC__PTR(T, ret))
+#define mproc_array_add(a, T, i, x, ret) \
+	mproc__array_do((a), MPROC__ITEMS_ADD, MPROC_TYPE(T), (i), &(const T){ (x) }, \
+			MPROC__PTR(T, ret))
+#define mproc_array_wait(a, T, i, seen, deadline) \
+	(mproc_array_wait)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, seen), (deadline))
+#define mproc_array_wait_any(a, T, i, n, seen, deadline) \
+	(mproc_array_wait_any)((a), MPROC_TYPE(T), (i), (n), MPROC__PTR(T, seen), (deadline))
 #define mproc_array_get(a, T, i, ret, deadline) \
 	(mproc_array_get)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, ret), (deadline))
 #define mproc_array_set(a, T, i, from, deadline) \
@@ -320,16 +465,8 @@ MPROC_API MPROC_MUST int mproc_array_max(mproc_array *array, const struct mproc_
 	(mproc_array_copy_out)((a), MPROC_TYPE(T), (i), (n), MPROC__PTR(T, ret), (deadline))
 #define mproc_array_copy_in(a, T, i, n, from, deadline) \
 	(mproc_array_copy_in)((a), MPROC_TYPE(T), (i), (n), MPROC__CONST_PTR(T, from), (deadline))
-#define mproc_array_load(a, T, i, ret) \
-	(mproc_array_load)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, ret))
-#define mproc_array_store(a, T, i, x) \
-	(mproc_array_store)((a), MPROC_TYPE(T), (i), &(const T){ (x) })
 #define mproc_array_cas(a, T, i, expected, x) \
 	(mproc_array_cas)((a), MPROC_TYPE(T), (i), MPROC__PTR(T, expected), &(const T){ (x) })
-#define mproc_array_xchg(a, T, i, x, ret) \
-	(mproc_array_xchg)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
-#define mproc_array_add(a, T, i, x, ret) \
-	(mproc_array_add)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_array_and(a, T, i, x, ret) \
 	(mproc_array_and)((a), MPROC_TYPE(T), (i), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_array_or(a, T, i, x, ret) \

@@ -41,7 +41,34 @@ struct mproc_value_opts {
 	size_t size;                   /* of this struct, set by MPROC_VALUE_OPTS() */
 	const struct mproc_type *type; /* of what it holds; no default */
 	const void *init;              /* what it holds at first; default all zero */
+	uint32_t flags;                /* 0 or MPROC_VALUE_RAW */
+	uint32_t reserved;             /* zero */
+	mproc_mutex *mutex; /* to use instead of one of its own, see below; default NULL */
 };
+
+enum {
+	/*
+	 * No lock: mproc_value_lock() is refused; get and set copy without one, so a struct
+	 * may be copied while another process writes it, and be a mixture, and a process
+	 * killed while it sets a struct leaves one. Numbers are still read and written whole,
+	 * and atomic operations are what they are.
+	 */
+	MPROC_VALUE_RAW = 1,
+};
+
+/*
+ * A mutex that is given lies in the same segment, is not MPROC_MUTEX_STRICT, and stays
+ * there as long as the value. Several values and arrays may have the same one, and the
+ * program may lock it itself: who has it, has all of them. The news of a death with it is
+ * told by whatever locks it next, until somebody says consistent, by mproc_mutex_consistent()
+ * or that of any of them: also if the dead was inside a get or set, which has left nothing
+ * half done. A lock of its own, which the value has otherwise, is recursive: the thread that
+ * has it may lock it again, and unlocks it as often. A given mutex is not (-EDEADLK).
+ *
+ * Bytes of the segment: 64 for a number, of which it uses 56 and its size, or 32 and its size
+ * raw; for a struct 120 and twice its size, or 88 and its size raw. As all blocks they are
+ * rounded up to a power of two, at least 64, beyond 2 KiB to pages of 4 KiB.
+ */
 
 /* MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .init = &(int){ 7 }); C only, a pointer. */
 #define MPROC_VALUE_OPTS(...) \
@@ -104,11 +131,12 @@ MPROC_API mproc_value *mproc_value_close(mproc_value *value);
  * @value:	value
  * @deadline:	how long to wait, see <mproc/common.h>
  *
- * Atomic operations are not excluded.
+ * Atomic operations are not excluded. A thread that has the lock may lock it again, unless
+ * it is a given mutex.
  *
  * Return: 0, or MPROC_MUTEX_INHERITED: you have the lock, and somebody died
  * between lock and unlock; everybody is told so until mproc_value_consistent();
- * or as mproc_mutex_lock().
+ * -EINVAL if it was made without a lock; or as mproc_mutex_lock().
  */
 MPROC_API MPROC_MUST int mproc_value_lock(mproc_value *value, int64_t deadline);
 
@@ -212,15 +240,17 @@ MPROC_API MPROC_MUST int mproc_value_cas(mproc_value *value, const struct mproc_
 					 void *expected, const void *arg);
 
 /**
- * mproc_value_add() - add to an integer, atomically
- * @value:	value that holds an integer
+ * mproc_value_add() - add to a number, atomically
+ * @value:	value that holds an integer, a float or a double
  * @type:	what it holds; in the macro the type itself
  * @arg:	pointer to what to add; in the macro what to add itself
  * @ret:	the old value, or NULL
  *
- * Wraps around, signed integers as well.
+ * Integers wrap around, signed ones as well. A float is exchanged for the sum, and again if
+ * somebody else has been faster: it is rounded once for each addition, so the order of
+ * additions may show.
  *
- * Return: 0, -EPROTO, -EINVAL if it holds no integer.
+ * Return: 0, -EPROTO, -EINVAL if it holds no number.
  */
 MPROC_API MPROC_MUST int mproc_value_add(mproc_value *value, const struct mproc_type *type,
 					 const void *arg, void *ret);
@@ -260,21 +290,80 @@ MPROC_API MPROC_MUST int mproc_value_max(mproc_value *value, const struct mproc_
 MPROC_API MPROC_MUST int mproc_value_wait(mproc_value *value, const struct mproc_type *type,
 					  void *seen, int64_t deadline);
 
+/**
+ * mproc_value_ptr() - where the value is
+ * @value:	value
+ * @type:	what it holds
+ *
+ * In C, mproc_value_at(v, double) is the same as a double *. What is read and written through
+ * a pointer is nobody's business but the caller's: lock, or use the atomic operations.
+ *
+ * Return: a pointer that is valid as long as the handle, or NULL with a text if it holds
+ * another type.
+ */
+MPROC_API void *mproc_value_ptr(mproc_value *value, const struct mproc_type *type);
+
+/**
+ * mproc_value_notify() - wake those who wait for a change
+ * @value:	value
+ *
+ * After a change through a pointer, by an atomic instruction or followed by a barrier. All
+ * functions here do so themselves.
+ */
+MPROC_API void mproc_value_notify(mproc_value *value);
+
 #ifndef __cplusplus
+/* Not for programs: the macros below, which call the function where it takes more. */
+static inline __attribute__((__always_inline__)) int mproc__value_do(mproc_value *value,
+								     enum mproc__items_op op,
+								     const struct mproc_type *type,
+								     const void *arg, void *ret)
+{
+	const struct mproc__items *items = (const struct mproc__items *)(const void *)value;
+
+	if (__builtin_expect(mproc__items_do(items, op, type, 0, arg, ret), 1)) {
+		if (op != MPROC__ITEMS_LOAD && mproc__items_waited(items))
+			mproc_value_notify(value);
+		return 0;
+	}
+	switch (op) {
+	case MPROC__ITEMS_LOAD:
+		return (mproc_value_load)(value, type, ret);
+	case MPROC__ITEMS_STORE:
+		return (mproc_value_store)(value, type, arg);
+	case MPROC__ITEMS_XCHG:
+		return (mproc_value_xchg)(value, type, arg, ret);
+	default:
+		return (mproc_value_add)(value, type, arg, ret);
+	}
+}
+
+static inline __attribute__((__always_inline__)) void *
+mproc__value_at(mproc_value *value, const struct mproc_type *type)
+{
+	void *at = mproc__items_at((const struct mproc__items *)(const void *)value, type, 0);
+
+	return __builtin_expect(!!at, 1) ? at : mproc_value_ptr(value, type);
+}
+
+#define mproc_value_at(v, T) ((T *)mproc__value_at((v), MPROC_TYPE(T)))
+#define mproc_value_load(v, T, ret) \
+	mproc__value_do((v), MPROC__ITEMS_LOAD, MPROC_TYPE(T), NULL, MPROC__PTR(T, ret))
+#define mproc_value_store(v, T, x) \
+	mproc__value_do((v), MPROC__ITEMS_STORE, MPROC_TYPE(T), &(const T){ (x) }, NULL)
+#define mproc_value_xchg(v, T, x, ret) \
+	mproc__value_do((v), MPROC__ITEMS_XCHG, MPROC_TYPE(T), &(const T){ (x) }, \
+			MPROC__PTR(T, ret))
+#define mproc_value_add(v, T, x, ret) \
+	mproc__value_do((v), MPROC__ITEMS_ADD, MPROC_TYPE(T), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_value_wait(v, T, seen, deadline) \
 	(mproc_value_wait)((v), MPROC_TYPE(T), MPROC__PTR(T, seen), (deadline))
 #define mproc_value_get(v, T, ret, deadline) \
 	(mproc_value_get)((v), MPROC_TYPE(T), MPROC__PTR(T, ret), (deadline))
 #define mproc_value_set(v, T, from, deadline) \
 	(mproc_value_set)((v), MPROC_TYPE(T), MPROC__CONST_PTR(T, from), (deadline))
-#define mproc_value_load(v, T, ret) (mproc_value_load)((v), MPROC_TYPE(T), MPROC__PTR(T, ret))
-#define mproc_value_store(v, T, x)  (mproc_value_store)((v), MPROC_TYPE(T), &(const T){ (x) })
-#define mproc_value_xchg(v, T, x, ret) \
-	(mproc_value_xchg)((v), MPROC_TYPE(T), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_value_cas(v, T, expected, x) \
 	(mproc_value_cas)((v), MPROC_TYPE(T), MPROC__PTR(T, expected), &(const T){ (x) })
-#define mproc_value_add(v, T, x, ret) \
-	(mproc_value_add)((v), MPROC_TYPE(T), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_value_and(v, T, x, ret) \
 	(mproc_value_and)((v), MPROC_TYPE(T), &(const T){ (x) }, MPROC__PTR(T, ret))
 #define mproc_value_or(v, T, x, ret) \

@@ -10,6 +10,7 @@
  *	both		take the mutexes of hold: and want: in both orders first
  *	mutex		take the mutex in block "table" and keep it
  *	values		make values and an array, and keep the lock of value "count"
+ *	grid		make array "grid", 3 by 4 doubles, and print item [1, 2] at the end
  *	hold:BLOCK	let a thread, "abba", take the mutex in block BLOCK, made if need be;
  *			from SIGUSR1 on it waits
  *	want:BLOCK	for that in this one,
@@ -194,10 +195,28 @@ static void make_values(mproc_segment *segment)
 	check(mproc_value_lock(values[0], MPROC_FOREVER), "lock count");
 }
 
+/* Item [i, j] is i + j / 10. */
+static mproc_array *make_grid(mproc_segment *segment)
+{
+	const uint64_t shape[] = { 3, 4 };
+	mproc_array *grid;
+	double init[12];
+
+	for (int i = 0; i < 12; i++)
+		init[i] = i / 4 + i % 4 / 10.0;
+	check(mproc_array_create(&grid, segment, "grid",
+				 MPROC_ARRAY_OPTS(.type = MPROC_TYPE(double), .init = init,
+						  .n_dims = 2, .shape = shape)),
+	      "grid");
+	return grid;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 && strcmp(argv[1], "-") != 0 ? argv[1] : NULL;
+	mproc_array *grid = NULL;
 	mproc_segment *segment;
+	double item;
 	char byte;
 
 	if (argc < 2)
@@ -221,6 +240,8 @@ int main(int argc, char **argv)
 	fill(segment, argv + 2);
 	if (asked(argv + 2, "values"))
 		make_values(segment);
+	if (asked(argv + 2, "grid"))
+		grid = make_grid(segment);
 	if (told(argv + 2, "hold:"))
 		begin_abba(segment, argv + 2);
 	puts("ready");
@@ -229,5 +250,9 @@ int main(int argc, char **argv)
 		close_range(1, ~0u, 0);
 	while (read(0, &byte, 1) > 0)
 		;
+	if (grid) {
+		check(mproc_array_load(grid, double, 6, &item), "load");
+		printf("%.17g\n", item);
+	}
 	return 0;
 }

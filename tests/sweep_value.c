@@ -12,6 +12,7 @@
 
 #include <mproc/array.h>
 #include <mproc/value.h>
+#include <mproc/view.h>
 
 #include "ipc/kind_layout.h"
 #include "shm/cells.h"
@@ -212,6 +213,18 @@ static int64_t lock_twice(void)
 	int r = mproc_value_lock(value, MPROC_FOREVER);
 
 	return r < 0 ? r : mproc_value_lock(value, MPROC_FOREVER);
+}
+
+static int64_t set_view(void)
+{
+	const struct point new[2] = { POINT(3), POINT(3) };
+	struct mproc_view view;
+	int r;
+
+	r = mproc_view_init(&view, array, struct point);
+	if (r == 0)
+		r = mproc_view_slice(&view, 0, MPROC_VIEW_OPEN, MPROC_VIEW_OPEN, -2);
+	return r < 0 ? r : mproc_view_set(&view, new, 2, MPROC_FOREVER);
 }
 
 static int64_t lock(void)
@@ -489,6 +502,22 @@ static void raw_is_added_once(const struct t_sweep_seen *seen)
 	t_sweep_check(x == 3 || (!seen->returned && x == 1));
 }
 
+/* The last first, as the view goes; the one between is not touched. */
+static void view_is_whole(const struct t_sweep_seen *seen)
+{
+	struct point p[N_ITEMS];
+	int64_t first, last;
+
+	t_sweep_check(mproc_array_copy_out(array, struct point, 0, N_ITEMS, p, MPROC_FOREVER) == 0);
+	first = number_of(&p[0]);
+	last = number_of(&p[2]);
+	t_sweep_check(number_of(&p[1]) == (seen->recovering ? number_of(&p[1]) : 1));
+	t_sweep_check(first && last && (seen->recovering || first <= last));
+	t_sweep_check(!seen->returned || seen->recovering || (first == 3 && last == 3));
+	t_sweep_check(mproc_array_lock(array, MPROC_FOREVER) == 0);
+	t_sweep_check(mproc_array_unlock(array) == 0);
+}
+
 static const struct t_sweep_case cases[] = {
 	T_SWEEP("set struct", "free", fresh, set, old_or_new, .arrive = arrive,
 		.recover = set_other),
@@ -518,6 +547,7 @@ static const struct t_sweep_case cases[] = {
 		.arrive = arrive),
 	T_SWEEP("lock twice", "free", fresh, lock_twice, locked, .arrive = arrive,
 		.recover = set_other),
+	T_SWEEP("set view", "free", fresh, set_view, view_is_whole, .arrive = arrive),
 	T_SWEEP("copy in", "free", fresh, copy_in, items_are_whole, .arrive = arrive,
 		.recover = copy_in_other),
 };

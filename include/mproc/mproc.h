@@ -34,5 +34,6 @@
 #include <mproc/timer.h>
 #include <mproc/types.h>
 #include <mproc/value.h>
+#include <mproc/view.h>
 
 #endif /* MPROC_MPROC_H */

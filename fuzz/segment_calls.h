@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MPROC_FUZZ_SEGMENT_CALLS_H
+#define MPROC_FUZZ_SEGMENT_CALLS_H
+
+/*
+ * One object of each kind in a segment, and one call on each
+ *
+ * For processes that have no business in a sound segment: the calls check nothing but
+ * that they come back in time, with an error or without.
+ */
+
+#include <stdint.h>
+
+#include <mproc/segment.h>
+
+/* Options of a segment that has room for them all. */
+extern const struct mproc_segment_opts fuzz_segment_opts;
+
+/* Make one object of each kind. Return: 0 or a negative errno. */
+int fuzz_objects_make(mproc_segment *segment);
+
+/* Take locks, permits, memory, and stay in calls: for who is then killed. */
+void fuzz_objects_hold(mproc_segment *segment);
+
+uint32_t fuzz_objects_count(void);
+
+/*
+ * Find object @i and make call @op on it, which waits 2 ms at most.
+ *
+ * Return: what the call returned.
+ */
+int fuzz_object_call(mproc_segment *segment, uint32_t i, uint8_t op);
+
+#endif /* MPROC_FUZZ_SEGMENT_CALLS_H */

@@ -139,5 +139,8 @@ int mproc__arena_grow(const struct mproc__arena_view *v, uint64_t n, char *why, 
 	grown = settle_end(v, &tail);
 	if (grown < 0)
 		return grown;
-	return mproc__arena_n_pages(v) > was ? 0 : r;
+	if (mproc__arena_n_pages(v) > was)
+		return 0;
+	/* Memory that makes no pages: our caller must not try for ever. */
+	return r < 0 ? r : mproc__fail(-EBADMSG, "arena: more memory makes no more pages");
 }

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -457,6 +460,146 @@ static void process_with_few_addresses_stays_within_them(void **state)
 	munmap(two, 4096);
 }
 
+/* In a namespace of its own: a filesystem of 4 MiB. */
+static void fill_the_filesystem(void *arg)
+{
+	uint64_t off[64], memory;
+	int n = 0, r;
+	FILE *ids;
+
+	(void)arg;
+	if (geteuid() != 0) {
+		t_check(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
+		ids = fopen("/proc/self/uid_map", "w");
+		t_check(ids && fprintf(ids, "0 %u 1", (unsigned)getuid()) > 0 && !fclose(ids));
+	} else {
+		t_check(unshare(CLONE_NEWNS) == 0);
+	}
+	t_check(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	t_check(mount("tmpfs", t_private_dir(), "tmpfs", 0, "size=4m") == 0);
+	t_check(mproc_segment_create(
+			&segment, "grow",
+			MPROC_SEGMENT_OPTS(.bytes = 256 << 10, .bytes_max = GIB, TINY)) == 0);
+	/* Until there is no more; each of them is memory that can be written. */
+	while ((r = alloc(100000, &off[n])) == 0) {
+		t_check(n < 63);
+		memset(mproc__arena_at(segment, off[n], 100000), n + 1, 100000);
+		n++;
+	}
+	t_check(r == -ENOSPC && n > 30);
+	print_message("# %s\n", mproc_error_text());
+	t_check(strstr(mproc_error_text(), "(100000 B) wanted"));
+	t_check(strstr(mproc_error_text(), " free on "));
+	t_check(strstr(mproc_error_text(), t_private_dir()));
+	/* Down to less than what was wanted, by what is wanted and no more. */
+	memory = mproc__segment_memory(segment);
+	t_check(memory > (4 << 20) - 128000 && memory <= 4 << 20);
+	t_check(mproc_segment_grow(segment, 8 << 20) == -ENOSPC);
+	t_check(strstr(mproc_error_text(), "grow: 8 MiB (8388608 B) wanted, it has "));
+	t_check(mproc__segment_memory(segment) == memory);
+	/* What is too small for that is still to be had. */
+	t_check(alloc(64, &off[n]) == 0);
+	t_check(release(off[n]) == 0);
+
+	/* Room is made: growth goes on. */
+	t_check(mount("tmpfs", t_private_dir(), "tmpfs", MS_REMOUNT, "size=8m") == 0);
+	t_check(alloc(MIB, &off[n]) == 0);
+	t_check(mproc_segment_grow(segment, 7 << 20) == 0);
+	t_check(release(off[n]) == 0);
+	while (n--) {
+		const unsigned char *mem = mproc__arena_at(segment, off[n], 100000);
+
+		for (int i = 0; i < 100000; i++)
+			t_check(mem[i] == n + 1);
+		t_check(release(off[n]) == 0);
+	}
+	t_check(n_blocks() == 0);
+	segment = mproc_segment_close(segment);
+}
+
+static void can_mount(void *arg)
+{
+	(void)arg;
+	if (unshare(geteuid() ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS) < 0)
+		_exit(1);
+}
+
+static void full_filesystem_is_an_error_and_then_goes_on(void **state)
+{
+	(void)state;
+	if (t_reap(t_spawn(can_mount, NULL))) {
+		print_message("# left out: no mount namespace of our own: no small tmpfs\n");
+		return;
+	}
+	assert_int_equal(t_reap(t_spawn(fill_the_filesystem, NULL)), 0);
+}
+
+static void exceed_file_size(void *arg)
+{
+	struct rlimit limit = { .rlim_cur = 4 * MIB, .rlim_max = 4 * MIB };
+	uint64_t off;
+
+	(void)arg;
+	make(least(GIB / 8), GIB / 8);
+	t_check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	/* The kernel would send SIGXFSZ. */
+	t_check(alloc(8 * MIB, &off) == -ENOSPC);
+	t_check(strstr(mproc_error_text(), "files may have 4 MiB (RLIMIT_FSIZE)"));
+	t_check(alloc(MIB, &off) == 0);
+	segment = mproc_segment_close(segment);
+}
+
+static void limit_of_file_sizes_is_an_error_not_a_signal(void **state)
+{
+	(void)state;
+	assert_int_equal(t_reap(t_spawn(exceed_file_size, NULL)), 0);
+}
+
+struct crowd {
+	_Atomic(uint64_t) n;
+};
+
+static void *grow_in_a_thread(void *arg)
+{
+	struct crowd *crowd = arg;
+	uint64_t off, sum = 0;
+	char *mem;
+
+	for (int i = 0; i < 300; i++) {
+		uint64_t len = i % 7 ? 700 : 20000;
+
+		if (alloc(len, &off) < 0)
+			return arg;
+		mem = mproc__segment_at(segment, off, len);
+		if (!mem || mem != mproc__arena_at(segment, off, len))
+			return arg;
+		memset(mem, i, len);
+		sum += mproc__arena_len(segment, off);
+	}
+	atomic_fetch_add(&crowd->n, sum);
+	return NULL;
+}
+
+static void threads_learn_of_it_together(void **state)
+{
+	struct mproc__arena_stats stats;
+	struct crowd crowd = { 0 };
+	pthread_t threads[4];
+	void *wrong;
+
+	(void)state;
+	make(least(64 * MIB), 64 * MIB);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, grow_in_a_thread, &crowd), 0);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], &wrong), 0);
+		assert_null(wrong);
+	}
+	mproc__arena_stats(segment, &stats);
+	assert_int_equal(stats.used, atomic_load(&crowd.n));
+	assert_int_equal(stats.n_blocks, 1200);
+}
+
 #define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
 
 int main(void)
@@ -473,7 +616,12 @@ int main(void)
 		TEST(blocks_of_the_dead_come_back_from_there),
 		TEST(scribbled_sizes_are_not_believed),
 		TEST(process_with_few_addresses_stays_within_them),
+		TEST(full_filesystem_is_an_error_and_then_goes_on),
+		TEST(limit_of_file_sizes_is_an_error_not_a_signal),
+		TEST(threads_learn_of_it_together),
 	};
 
+	/* Sets MPROC_DIR. */
+	t_private_dir();
 	return cmocka_run_group_tests_name("segment grow", tests, NULL, NULL);
 }

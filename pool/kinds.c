@@ -13,12 +13,15 @@
 #include "pool/pool.h"
 #include "shm/arena.h"
 #include "shm/catalogue.h"
+#include "shm/dict.h"
 
 const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_catalogue,
 	&mproc__kind_condition,
 	&mproc__kind_queue,
 	&mproc__kind_pool,
+	&mproc__kind_dict,
+	&mproc__kind_namespace,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */
 	NULL,               /* ends the list, and lets it be empty */
 };

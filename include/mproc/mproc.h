@@ -13,6 +13,7 @@
 #include <mproc/condition.h>
 #include <mproc/cpu.h>
 #include <mproc/deadlock.h>
+#include <mproc/dict.h>
 #include <mproc/error.h>
 #include <mproc/event.h>
 #include <mproc/future.h>

@@ -19,6 +19,7 @@
 #include "shm/arena_layout.h"
 #include "shm/catalogue_layout.h"
 #include "shm/cells_layout.h"
+#include "shm/dict_layout.h"
 #include "shm/segment_layout.h"
 #include "tools/source.h"
 
@@ -113,6 +114,7 @@ struct image_object {
 	uint32_t queue_sleepers; /* bit 0: somebody waits for a message, bit 1: for room */
 	struct image_pool pool;
 	struct image_cells cells;
+	struct mproc__dict_look dict; /* or namespace */
 };
 
 struct image_arena {

@@ -274,6 +274,26 @@ static void read_cells(struct image *image, struct image_object *object)
 		take_scalar(cells, item);
 }
 
+static void read_dict(struct image *image, struct image_object *object)
+{
+	uint64_t len = object->view.len;
+	struct mproc__dict_shared *copy;
+
+	if (len < sizeof(*copy) || len > mproc__dict_bytes(MPROC__DICT_STRIPES_MAX)) {
+		impossible(object, "%" PRIu64 " bytes are no dict", len);
+		return;
+	}
+	copy = aligned_alloc(128, (size_t)((len + 127) & ~UINT64_C(127)));
+	if (!copy) {
+		impossible(object, "no memory for a copy");
+		return;
+	}
+	if (copy_object(image, object, copy, (size_t)len, 0) &&
+	    !mproc__dict_look(copy, len, &object->dict))
+		impossible(object, "its geometry is impossible, or of another layout");
+	free(copy);
+}
+
 char *image_type_text(char buf[80], const struct image_cells *cells)
 {
 	return mproc__cell_text(buf, 80, cells->geometry.kind, cells->geometry.size,
@@ -292,6 +312,10 @@ void image_read_object(struct image *image, struct image_object *object)
 	case MPROC__KIND_VALUE:
 	case MPROC__KIND_ARRAY:
 		read_cells(image, object);
+		break;
+	case MPROC__KIND_DICT:
+	case MPROC__KIND_NAMESPACE:
+		read_dict(image, object);
 		break;
 	default:
 		break;

@@ -218,6 +218,21 @@ static json_object *cells_json(const struct image *image, const struct image_obj
 	return ret;
 }
 
+static json_object *dict_json(const struct image *image, const struct image_object *object)
+{
+	const struct mproc__dict_look *d = &object->dict;
+	json_object *ret = json_object_new_object();
+
+	json_put_uint(ret, "entries", d->n_items);
+	json_put_uint(ret, "entries_max", d->geometry.max_items);
+	json_put_uint(ret, "stripes", d->geometry.n_stripes);
+	json_put_uint(ret, "buckets", d->n_buckets);
+	json_put_uint(ret, "changes", d->n_changes);
+	json_put_uint(ret, "stripes_locked", d->n_locked);
+	json_put(ret, "lock_owner", owner_json(image, d->owner));
+	return ret;
+}
+
 static json_object *object_json(const struct image *image, const struct image_object *object)
 {
 	bool whole = image_object_is_whole(object);
@@ -241,6 +256,9 @@ static json_object *object_json(const struct image *image, const struct image_ob
 	if (whole &&
 	    (object->view.kind == MPROC__KIND_VALUE || object->view.kind == MPROC__KIND_ARRAY))
 		json_put(ret, mproc__kind_name(object->view.kind), cells_json(image, object));
+	if (whole &&
+	    (object->view.kind == MPROC__KIND_DICT || object->view.kind == MPROC__KIND_NAMESPACE))
+		json_put(ret, mproc__kind_name(object->view.kind), dict_json(image, object));
 	return ret;
 }
 

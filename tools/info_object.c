@@ -100,6 +100,23 @@ static void print_pool(const struct image *image, const struct image_object *obj
 	table_end(&table, stdout);
 }
 
+static void print_dict(const struct image *image, const struct image_object *object)
+{
+	const struct mproc__dict_look *d = &object->dict;
+	char owner[80];
+
+	printf("  entries      %" PRIu64, d->n_items);
+	if (d->geometry.max_items)
+		printf(" of at most %" PRIu64, d->geometry.max_items);
+	printf("\n  stripes      %" PRIu32 ", with %" PRIu64 " buckets\n", d->geometry.n_stripes,
+	       d->n_buckets);
+	printf("  changes      %" PRIu64 "\n", d->n_changes);
+	printf("  locked       %" PRIu32 " stripes", d->n_locked);
+	if (d->n_locked)
+		printf(", one by %s", owner_text(owner, image, d->owner));
+	printf("%s\n", d->n_busy ? "; in the middle of a change" : "");
+}
+
 static char *value_text(char buf[40], const struct image_cells *cells)
 {
 	if (!cells->scalar)
@@ -176,11 +193,14 @@ void info_print_objects(const struct image *image)
 		struct text buf, shown;
 
 		if (!image_object_is_whole(object) ||
-		    (kind != MPROC__KIND_QUEUE && kind != MPROC__KIND_POOL))
+		    (kind != MPROC__KIND_QUEUE && kind != MPROC__KIND_POOL &&
+		     kind != MPROC__KIND_DICT && kind != MPROC__KIND_NAMESPACE))
 			continue;
 		printf("\n%s\n", text_terminal(&shown, object_text(&buf, object)));
 		if (kind == MPROC__KIND_QUEUE)
 			print_queue(image, object);
+		else if (kind == MPROC__KIND_DICT || kind == MPROC__KIND_NAMESPACE)
+			print_dict(image, object);
 		else
 			print_pool(image, object);
 	}

@@ -61,6 +61,23 @@ def call_seconds(function, batch=1):
     return statistics.median(times)
 
 
+# Dicts
+
+
+@case("dict get", "Manager", "calls", "/s")
+@case("dict put", "Manager", "calls", "/s")
+def manager_dict(this):
+    with mp.Manager() as manager:
+        shared = manager.dict()
+        keys = [b"key %012d" % i for i in range(1024)]
+        for key in keys:
+            shared[key] = b"0123456789abcdef" * 2
+        turn = iter(keys * 100000)
+        if this["case"] == "dict get":
+            return 1 / call_seconds(lambda: shared[next(turn)], 100)
+        return 1 / call_seconds(lambda: shared.update({next(turn): b"what is put" * 3}), 100)
+
+
 # Locks
 
 

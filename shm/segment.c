@@ -50,6 +50,45 @@ static mproc_segment *segments;
 
 static _Atomic(mproc_segment *) default_segment;
 
+/*
+ * Map @len bytes of @fd, at a multiple of the largest power of two that fits into them,
+ * up to MPROC__SEGMENT_ALIGN_MAX: then an offset is aligned as its address is, and blocks
+ * can have any alignment that a segment has room for. Whoever has no addresses for that
+ * gets them as they come.
+ */
+static void *map_aligned(int fd, size_t len, int prot)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE),
+	       align = (size_t)1 << (63 - __builtin_clzll(len));
+	size_t whole = (len + page - 1) & ~(page - 1);
+	uintptr_t start, at;
+	void *room, *base;
+
+	if (align > MPROC__SEGMENT_ALIGN_MAX)
+		align = MPROC__SEGMENT_ALIGN_MAX;
+	if (align < page)
+		align = page;
+	room = mmap(NULL, whole + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		    0);
+	if (room == MAP_FAILED)
+		return mmap(NULL, len, prot, MAP_SHARED, fd, 0);
+	start = (uintptr_t)room;
+	at = (start + align - 1) & ~(uintptr_t)(align - 1);
+	base = mmap((void *)at, len, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (base == MAP_FAILED) {
+		int code = errno;
+
+		munmap(room, whole + align);
+		errno = code;
+		return base;
+	}
+	if (at > start)
+		munmap(room, at - start);
+	if (start + align > at)
+		munmap((void *)(at + whole), start + align - at);
+	return base;
+}
+
 /* Map the file, with as many addresses behind it as can be had, up to its maximum. */
 static int map(const struct mproc__coming *c, void **ret, size_t *ret_len)
 {
@@ -58,7 +97,7 @@ static int map(const struct mproc__coming *c, void **ret, size_t *ret_len)
 	char want[24];
 
 	for (;;) {
-		void *base = mmap(NULL, (size_t)len, prot, MAP_SHARED, c->fd, 0);
+		void *base = map_aligned(c->fd, (size_t)len, prot);
 
 		if (base != MAP_FAILED) {
 			*ret = base;

@@ -49,6 +49,7 @@
 #define MPROC__SEGMENT_BYTE_ORDER UINT32_C(0x01020304)
 #define MPROC__SEGMENT_PAGE       4096u
 #define MPROC__SEGMENT_SIZE_MAX   (UINT64_C(1) << 46)
+#define MPROC__SEGMENT_ALIGN_MAX  (UINT64_C(1) << 30) /* of its mappings */
 
 /* To be bumped with every change of what lies in segments, or of what it means. */
 #define MPROC__LAYOUT 4u

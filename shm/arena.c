@@ -79,20 +79,9 @@ int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mappi
 	return 0;
 }
 
-/* A block, as it was at one instant. */
-struct block {
-	_Atomic(uint64_t) *word; /* the truth about it */
-	uint64_t value;          /* which was this */
-	uint64_t rel;            /* from page 0 */
-	uint64_t size;
-	uint32_t page; /* first of its run or slab */
-	uint32_t class;
-	bool small;
-};
-
 /* The small block that @rel lies in, of the slab at @page, whose word was @word. */
 static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_t rel,
-		       uint64_t word, struct block *ret)
+		       uint64_t word, struct mproc__arena_block *ret)
 {
 	uint64_t first = (uint64_t)page * MPROC__ARENA_PAGE;
 	uint32_t class = mproc__arena_slab_class(word);
@@ -112,7 +101,8 @@ static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_
 }
 
 /* The block that @off lies in, of the pages that we know. */
-static bool find_known(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+static bool find_known(const struct mproc__arena_view *v, uint64_t off,
+		       struct mproc__arena_block *ret)
 {
 	uint64_t rel = off - v->at->off, n, word;
 	uint32_t n_pages = mproc__arena_n_pages(v), page;
@@ -152,7 +142,7 @@ static bool find_known(const struct mproc__arena_view *v, uint64_t off, struct b
 }
 
 /* The block, free or not, that @off lies in. Return: false if it is in none. */
-static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+static bool find(const struct mproc__arena_view *v, uint64_t off, struct mproc__arena_block *ret)
 {
 	if (find_known(v, off, ret))
 		return true;
@@ -160,35 +150,30 @@ static bool find(const struct mproc__arena_view *v, uint64_t off, struct block *
 	return mproc__arena_refresh(v) && find_known(v, off, ret);
 }
 
+bool mproc__arena_find(const struct mproc__arena_view *v, uint64_t off,
+		       struct mproc__arena_block *ret)
+{
+	return find(v, off, ret);
+}
+
 /* The block that begins at @off. */
-static bool find_first(const struct mproc__arena_view *v, uint64_t off, struct block *ret)
+static bool find_first(const struct mproc__arena_view *v, uint64_t off,
+		       struct mproc__arena_block *ret)
 {
 	return find(v, off, ret) && ret->rel == off - v->at->off;
 }
 
-static bool in_use(uint64_t word)
+/* May the caller free it? A published block must be @of those. */
+static bool is_ours(const struct mproc__arena_view *v, uint64_t word, uint64_t of)
 {
-	return mproc__arena_state(word) == MPROC__ARENA_PRIVATE ||
-	       mproc__arena_state(word) == MPROC__ARENA_USED;
-}
-
-/* May the caller free it? */
-static bool is_ours(const struct mproc__arena_view *v, uint64_t word)
-{
-	return mproc__arena_state(word) == MPROC__ARENA_USED ||
-	       (mproc__arena_state(word) == MPROC__ARENA_PRIVATE &&
-		(word & MPROC__ARENA_OWNER_MASK) == v->owner);
-}
-
-/* Turn a block's word, once. The generation stays. */
-static bool turn(const struct block *b, uint64_t owner, uint32_t state)
-{
-	uint64_t was = b->value;
-
-	/* Its user's writes stand before; and who frees looks at the slab afterwards. */
-	return atomic_compare_exchange_strong_explicit(
-		b->word, &was, mproc__arena_word(mproc__arena_generation(was), owner, state),
-		memory_order_seq_cst, memory_order_relaxed);
+	switch (mproc__arena_state(word)) {
+	case MPROC__ARENA_USED:
+		return (word & of) == of;
+	case MPROC__ARENA_PRIVATE:
+		return (word & MPROC__ARENA_OWNER_MASK) == v->owner;
+	default:
+		return false;
+	}
 }
 
 static int stale(const char *what, uint64_t off)
@@ -196,46 +181,21 @@ static int stale(const char *what, uint64_t off)
 	return mproc__fail(-ESTALE, "%s: no block of this process at offset %" PRIu64, what, off);
 }
 
-/* Bytes of the largest block that could be had at once. */
-static uint64_t largest_free(const struct mproc__arena_view *v)
-{
-	uint32_t n_pages = mproc__arena_n_pages(v);
-	struct mproc__arena_blocks blocks;
-	struct mproc__arena_table *table;
-	struct mproc__arena_run run;
-	uint64_t largest = 0, size;
-
-	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
-		size = 0;
-		if (!mproc__arena_run_at(v, page, &run)) {
-			run.n_pages = 1;
-		} else if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
-			size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
-		} else if (run.state == MPROC__ARENA_SLAB) {
-			table = mproc__arena_table_at(v, run.table);
-			if (!table)
-				continue;
-			mproc__arena_blocks_look(table, run.class, &blocks);
-			size = blocks.n_free ? mproc__arena_class_size(run.class) : 0;
-		}
-		if (size > largest)
-			largest = size;
-	}
-	return largest;
-}
-
 static uint64_t pages_for(uint64_t len)
 {
 	return len ? len / MPROC__ARENA_PAGE + !!(len % MPROC__ARENA_PAGE) : 1;
 }
 
-static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t *ret_rel)
+static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t align,
+		      uint64_t *ret_rel)
 {
+	uint64_t small = len > align ? len : align;
 	uint32_t page;
 	int r;
 
-	if (len <= MPROC__ARENA_SMALL_MAX) {
-		r = mproc__arena_small_alloc(v, mproc__arena_class_of(len), ret_rel);
+	/* A small block is a multiple of its size from page 0, and that is one of pages. */
+	if (small <= MPROC__ARENA_SMALL_MAX) {
+		r = mproc__arena_small_alloc(v, mproc__arena_class_of(small), ret_rel);
 		if (r != -ENOSPC)
 			return r;
 		/* No room for a slab: a page is better than nothing. */
@@ -243,7 +203,9 @@ static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t 
 	r = mproc__arena_runs_lock(v);
 	if (r < 0)
 		return r;
-	r = mproc__arena_runs_alloc(v, pages_for(len), &page);
+	r = mproc__arena_runs_alloc(v, pages_for(len),
+				    align > MPROC__ARENA_PAGE ? align / MPROC__ARENA_PAGE : 1,
+				    &page);
 	mproc__arena_runs_unlock(v);
 	if (r == 0)
 		*ret_rel = (uint64_t)page * MPROC__ARENA_PAGE;
@@ -253,9 +215,12 @@ static int alloc_once(const struct mproc__arena_view *v, uint64_t len, uint64_t 
 #define WHY_MAX 120
 
 /* There seems to be no room: reap, gather, grow. @why is for the text, should it fail. */
-static int alloc_at_last(const struct mproc__arena_view *v, uint64_t len, uint64_t *ret_rel,
-			 char why[WHY_MAX])
+static int alloc_at_last(const struct mproc__arena_view *v, uint64_t len, uint64_t align,
+			 uint64_t *ret_rel, char why[WHY_MAX])
 {
+	/* Wherever a run of so many begins, there is room at a multiple. */
+	uint64_t n =
+		pages_for(len) + (align > MPROC__ARENA_PAGE ? align / MPROC__ARENA_PAGE - 1 : 0);
 	int r;
 
 	snprintf(why, WHY_MAX, "it could never be as large");
@@ -265,12 +230,12 @@ static int alloc_at_last(const struct mproc__arena_view *v, uint64_t len, uint64
 	(void)mproc__reap_all(v->segment->range);
 	r = mproc__arena_gather(v);
 	if (r == 0)
-		r = alloc_once(v, len, ret_rel);
+		r = alloc_once(v, len, align, ret_rel);
 	/* Each turn finds more than the one before, and there is a maximum. */
 	while (r == -ENOSPC) {
-		r = mproc__arena_grow(v, pages_for(len), why, WHY_MAX);
+		r = mproc__arena_grow(v, n, why, WHY_MAX);
 		if (r == 0)
-			r = alloc_once(v, len, ret_rel);
+			r = alloc_once(v, len, align, ret_rel);
 		else
 			break;
 	}
@@ -278,56 +243,69 @@ static int alloc_at_last(const struct mproc__arena_view *v, uint64_t len, uint64
 }
 
 /* The text of an allocation that failed for want of room, and its code. */
-static int no_room(const struct mproc__arena_view *v, uint64_t len, const char *why)
+static int no_room(const struct mproc__arena_view *v, uint64_t len, uint64_t align, const char *why)
 {
+	char want[24], at[24], multiple[48] = "", have[24], size[24], max[24];
 	const uint64_t page = MPROC__ARENA_PAGE;
-	char want[24], have[24], size[24], max[24];
+	struct mproc__arena_stats stats;
 
+	mproc__arena_stats(v->segment, &stats);
 	mproc__size_text(want, len);
-	mproc__size_text(have, largest_free(v));
+	mproc__size_text(have, stats.largest_free);
 	mproc__size_text(size, mproc__arena_n_pages(v) * page);
 	mproc__size_text(max, v->at->n_pages_max * page);
+	if (align > page)
+		snprintf(multiple, sizeof(multiple), " at a multiple of %s",
+			 mproc__size_text(at, align));
 	return mproc__fail(-ENOSPC,
-			   "alloc: %s (%" PRIu64 " B) wanted, the largest free block has %s of "
+			   "alloc: %s (%" PRIu64 " B)%s wanted, the largest free block has %s of "
 			   "%s, at most %s: %s",
-			   want, len, have, size, max, why);
+			   want, len, multiple, have, size, max, why);
+}
+
+int mproc__arena_alloc_aligned(mproc_segment *segment, struct mproc__self *me, uint64_t len,
+			       uint64_t align, uint64_t *ret_off)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me);
+	uint64_t rel, outer;
+	char why[WHY_MAX];
+	int r;
+
+	outer = mproc__act_begin(me, v.at->what);
+	r = alloc_once(&v, len, align, &rel);
+	if (__builtin_expect(r == -ENOSPC, 0))
+		r = alloc_at_last(&v, len, align, &rel, why);
+	mproc__act_end(me, outer);
+	if (__builtin_expect(r == -ENOSPC, 0))
+		return no_room(&v, len, align, why);
+	if (r == 0)
+		*ret_off = v.at->off + rel;
+	return r;
 }
 
 int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t len, bool zero,
 		       uint64_t *ret_off)
 {
-	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	uint64_t rel, outer;
-	char why[WHY_MAX];
-	struct block b;
-	int r;
+	int r = mproc__arena_alloc_aligned(segment, me, len, 1, ret_off);
 
-	outer = mproc__act_begin(me, v.at->what);
-	r = alloc_once(&v, len, &rel);
-	if (__builtin_expect(r == -ENOSPC, 0))
-		r = alloc_at_last(&v, len, &rel, why);
-	mproc__act_end(me, outer);
-	if (__builtin_expect(r == -ENOSPC, 0))
-		return no_room(&v, len, why);
-	if (r < 0)
-		return r;
-	if (zero && find(&v, v.at->off + rel, &b))
-		memset(v.at->data + rel, 0, b.size);
-	*ret_off = v.at->off + rel;
-	return 0;
+	if (r == 0 && zero)
+		memset(segment->arena_at.data + (*ret_off - segment->arena_at.off), 0,
+		       mproc__arena_len(segment, *ret_off));
+	return r;
 }
 
-int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+/* Free the block at @off if it is private to the caller, or published as one @of those. */
+static inline int release(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t of)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	struct block b;
+	struct mproc__arena_block b;
 	uint64_t outer;
 	bool done;
 
-	if (!find_first(&v, off, &b) || !is_ours(&v, b.value))
+	if (!find_first(&v, off, &b) || !is_ours(&v, b.value, of))
 		return stale("free", off);
 	outer = mproc__act_begin(me, v.at->what);
-	done = turn(&b, 0, b.small ? MPROC__ARENA_FREE : MPROC__ARENA_DROPPED);
+	done = mproc__arena_turn(&b, 0, b.small ? MPROC__ARENA_FREE : MPROC__ARENA_DROPPED);
 	if (done && b.small)
 		mproc__arena_slab_freed(&v, b.page, b.class);
 	else if (done)
@@ -337,24 +315,44 @@ int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t o
 	return done ? 0 : stale("free", off);
 }
 
-int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return release(segment, me, off, 0);
+}
+
+int mproc__arena_free_user(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return release(segment, me, off, MPROC__ARENA_OWNER_USER);
+}
+
+static int publish(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t of)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	struct block b;
+	struct mproc__arena_block b;
 
 	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_PRIVATE ||
-	    !is_ours(&v, b.value) || !turn(&b, 0, MPROC__ARENA_USED))
+	    !is_ours(&v, b.value, of) || !mproc__arena_turn(&b, of, MPROC__ARENA_USED))
 		return stale("publish", off);
 	return 0;
 }
 
+int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return publish(segment, me, off, 0);
+}
+
+int mproc__arena_publish_user(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return publish(segment, me, off, MPROC__ARENA_OWNER_USER);
+}
+
 /* Make the block the caller's. */
-static bool own(const struct mproc__arena_view *v, const struct block *b)
+static bool own(const struct mproc__arena_view *v, const struct mproc__arena_block *b)
 {
 	/* In the page's entry, not the table: should we be late it is nothing to anybody. */
 	if (b->small)
 		mproc__arena_owners_add(v, b->page);
-	return turn(b, v->owner, MPROC__ARENA_PRIVATE);
+	return mproc__arena_turn(b, v->owner, MPROC__ARENA_PRIVATE);
 }
 
 /* What callers know a block by: never 0. */
@@ -366,52 +364,71 @@ static uint64_t generation_shown(uint64_t word)
 uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct block b;
+	struct mproc__arena_block b;
 
-	return find_first(&v, off, &b) && in_use(b.value) ? generation_shown(b.value) : 0;
+	return find_first(&v, off, &b) && mproc__arena_in_use(b.value) ? generation_shown(b.value)
+								       : 0;
 }
 
 bool mproc__arena_is_published(mproc_segment *segment, uint64_t off, uint64_t generation)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct block b;
+	struct mproc__arena_block b;
 
 	return find_first(&v, off, &b) && mproc__arena_state(b.value) == MPROC__ARENA_USED &&
 	       generation_shown(b.value) == generation;
 }
 
+uint64_t mproc__arena_block_at(mproc_segment *segment, uint64_t off, uint64_t *ret_room)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+	struct mproc__arena_block b;
+
+	if (!find(&v, off, &b) || !mproc__arena_in_use(b.value))
+		return 0;
+	*ret_room = b.rel + b.size - (off - v.at->off);
+	return generation_shown(b.value);
+}
+
 /* @generation 0: any. */
-static int adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t generation)
+static int adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off, uint64_t generation,
+		 uint64_t of)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	struct block b;
+	struct mproc__arena_block b;
 
 	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_USED ||
-	    (generation && generation != generation_shown(b.value)) || !own(&v, &b))
+	    !is_ours(&v, b.value, of) || (generation && generation != generation_shown(b.value)) ||
+	    !own(&v, &b))
 		return mproc__fail(-ESTALE, "adopt: no published block at offset %" PRIu64, off);
 	return 0;
 }
 
 int mproc__arena_adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off)
 {
-	return adopt(segment, me, off, 0);
+	return adopt(segment, me, off, 0, 0);
+}
+
+int mproc__arena_adopt_user(mproc_segment *segment, struct mproc__self *me, uint64_t off)
+{
+	return adopt(segment, me, off, 0, MPROC__ARENA_OWNER_USER);
 }
 
 int mproc__arena_adopt_exact(mproc_segment *segment, struct mproc__self *me, uint64_t off,
 			     uint64_t generation)
 {
-	return generation ? adopt(segment, me, off, generation)
+	return generation ? adopt(segment, me, off, generation, 0)
 			  : mproc__fail(-ESTALE, "adopt: no block at offset %" PRIu64, off);
 }
 
 int mproc__arena_seize(mproc_segment *segment, struct mproc__self *me, uint64_t off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, me);
-	struct block b;
+	struct mproc__arena_block b;
 
 	/* Others can but publish or disown it meanwhile: it settles at once. */
 	for (int tries = 0; tries < 8; tries++) {
-		if (!find_first(&v, off, &b) || !in_use(b.value))
+		if (!find_first(&v, off, &b) || !mproc__arena_in_use(b.value))
 			break;
 		if (own(&v, &b))
 			return 0;
@@ -422,10 +439,11 @@ int mproc__arena_seize(mproc_segment *segment, struct mproc__self *me, uint64_t 
 int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct block b;
+	struct mproc__arena_block b;
 
 	if (!find_first(&v, off, &b) || mproc__arena_state(b.value) != MPROC__ARENA_PRIVATE ||
-	    mproc__arena_owner_slot(b.value) != proc || !turn(&b, 0, MPROC__ARENA_USED))
+	    mproc__arena_owner_slot(b.value) != proc ||
+	    !mproc__arena_turn(&b, 0, MPROC__ARENA_USED))
 		return mproc__fail(-ESTALE,
 				   "disown: no block private to process slot %" PRIu32
 				   " at offset %" PRIu64,
@@ -436,18 +454,18 @@ int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off)
 uint64_t mproc__arena_len(mproc_segment *segment, uint64_t off)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct block b;
+	struct mproc__arena_block b;
 
-	return find_first(&v, off, &b) && in_use(b.value) ? b.size : 0;
+	return find_first(&v, off, &b) && mproc__arena_in_use(b.value) ? b.size : 0;
 }
 
 void *mproc__arena_at(mproc_segment *segment, uint64_t off, uint64_t len)
 {
 	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct block b;
+	struct mproc__arena_block b;
 	uint64_t skip;
 
-	if (!find(&v, off, &b) || !in_use(b.value))
+	if (!find(&v, off, &b) || !mproc__arena_in_use(b.value))
 		return NULL;
 	skip = off - v.at->off - b.rel;
 	if (len > b.size - skip ||
@@ -495,42 +513,4 @@ int mproc__arena_init(struct mproc__arena *arena, uint64_t off, uint64_t len, ui
 	atomic_store_explicit(&arena->stale, 1, memory_order_relaxed);
 	atomic_store_explicit(&arena->n_pages, (uint32_t)n, memory_order_release);
 	return 0;
-}
-
-void mproc__arena_stats(mproc_segment *segment, struct mproc__arena_stats *ret)
-{
-	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
-	struct mproc__arena_blocks blocks;
-	struct mproc__arena_table *table;
-	struct mproc__arena_run run;
-	uint32_t n_pages;
-	uint64_t size;
-
-	mproc__arena_refresh(&v);
-	n_pages = mproc__arena_n_pages(&v);
-	*ret = (struct mproc__arena_stats){ 0 };
-	ret->bytes = (uint64_t)n_pages * MPROC__ARENA_PAGE;
-	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
-		if (!mproc__arena_run_at(&v, page, &run)) {
-			run.n_pages = 1;
-			continue;
-		}
-		size = (uint64_t)run.n_pages * MPROC__ARENA_PAGE;
-		if (run.state == MPROC__ARENA_FREE || run.state == MPROC__ARENA_DROPPED) {
-			ret->free += size;
-		} else if (run.state == MPROC__ARENA_SLAB) {
-			table = mproc__arena_table_at(&v, run.table);
-			if (!table)
-				continue;
-			mproc__arena_blocks_look(table, run.class, &blocks);
-			size = mproc__arena_class_size(run.class);
-			ret->free += blocks.n_free * size;
-			ret->used += (blocks.n_private + blocks.n_used) * size;
-			ret->n_blocks += blocks.n_private + blocks.n_used;
-		} else if (run.state != MPROC__ARENA_TABLES_PAGE) {
-			ret->used += size;
-			ret->n_blocks++;
-		}
-	}
-	ret->largest_free = largest_free(&v);
 }

@@ -34,6 +34,13 @@ int mproc__arena_alloc(mproc_segment *segment, struct mproc__self *me, uint64_t 
 		       uint64_t *ret_off);
 
 /*
+ * The same, not zeroed, at a multiple of @align bytes from the start of the segment, which
+ * is a power of two. Beyond a page, what lies before and behind it stays free.
+ */
+int mproc__arena_alloc_aligned(mproc_segment *segment, struct mproc__self *me, uint64_t len,
+			       uint64_t align, uint64_t *ret_off);
+
+/*
  * Make a PRIVATE block of this process one of the segment. One CAS; killed
  * before it the block is the reaper's.
  *
@@ -55,6 +62,11 @@ uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off);
 
 /* Is the block with @generation at @off in use and published? */
 bool mproc__arena_is_published(mproc_segment *segment, uint64_t off, uint64_t generation);
+
+/*
+ * The same of the block that @off lies in anywhere; @ret_room: bytes from @off to its end.
+ */
+uint64_t mproc__arena_block_at(mproc_segment *segment, uint64_t off, uint64_t *ret_room);
 
 /*
  * As mproc__arena_adopt(), but -ESTALE unless the block still is the one that had
@@ -89,6 +101,14 @@ int mproc__arena_disown(mproc_segment *segment, uint32_t proc, uint64_t off);
  * another process: nothing is changed then.
  */
 int mproc__arena_free(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+
+/*
+ * The same for blocks of programs: those published by the first of these, and private
+ * ones. Blocks of objects give -ESTALE.
+ */
+int mproc__arena_publish_user(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+int mproc__arena_adopt_user(mproc_segment *segment, struct mproc__self *me, uint64_t off);
+int mproc__arena_free_user(mproc_segment *segment, struct mproc__self *me, uint64_t off);
 
 /* Bytes of the block at @off, or 0 if there is none in use. */
 uint64_t mproc__arena_len(mproc_segment *segment, uint64_t off);

@@ -192,6 +192,48 @@ int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32
 	return mproc__arena_bins_remove(v, *ret_page, *ret_n) ? 0 : -EBADMSG;
 }
 
+uint32_t mproc__arena_bins_first(const struct mproc__arena_view *v, uint32_t bin)
+{
+	return atomic_load_explicit(&v->at->arena->bins[bin], memory_order_relaxed);
+}
+
+uint32_t mproc__arena_bins_next(const struct mproc__arena_view *v, uint32_t entry)
+{
+	return next_of(mproc__arena_link_at(v, entry - 1));
+}
+
+bool mproc__arena_bins_is_there(const struct mproc__arena_view *v, uint32_t entry, uint32_t bin,
+				uint32_t prev)
+{
+	return listed_len(v, entry, bin) && prev_of(mproc__arena_link_at(v, entry - 1)) == prev;
+}
+
+int mproc__arena_bins_take_aligned(const struct mproc__arena_view *v, uint32_t n, uint32_t multiple,
+				   uint32_t *ret_page, uint32_t *ret_n, uint32_t *ret_skip)
+{
+	uint64_t before = v->at->off / MPROC__ARENA_PAGE;
+	uint32_t tries = mproc__arena_n_pages(v), entry, len, skip;
+
+	/* The shortest that has room is torn the least: lists of short runs come first. */
+	for (uint32_t bin = bin_of(n); bin < MPROC__ARENA_BINS; bin++) {
+		entry = mproc__arena_bins_first(v, bin);
+		for (; entry && tries; entry = mproc__arena_bins_next(v, entry), tries--) {
+			len = listed_len(v, entry, bin);
+			if (!len)
+				return -EBADMSG;
+			skip = (uint32_t)(-(before + entry - 1) & (multiple - 1));
+			if (skip >= len || len - skip < n ||
+			    entry - 1 + skip + n > mproc__arena_n_reach(v))
+				continue;
+			*ret_page = entry - 1;
+			*ret_n = len;
+			*ret_skip = skip;
+			return mproc__arena_bins_remove(v, entry - 1, len) ? 0 : -EBADMSG;
+		}
+	}
+	return -ENOSPC;
+}
+
 void mproc__arena_bins_clear(const struct mproc__arena_view *v)
 {
 	for (uint32_t i = 0; i < MPROC__ARENA_BINS; i++)

@@ -120,6 +120,39 @@ static inline struct mproc__arena_table *mproc__arena_table_at(const struct mpro
 	return (struct mproc__arena_table *)(void *)(v->at->data + table);
 }
 
+/* A block, as it was at one instant. */
+struct mproc__arena_block {
+	_Atomic(uint64_t) *word; /* the truth about it */
+	uint64_t value;          /* which was this */
+	uint64_t rel;            /* from page 0 */
+	uint64_t size;
+	uint32_t page; /* first of its run or slab */
+	uint32_t class;
+	bool small;
+};
+
+/* The block, free or not, that @off lies in. Return: false if it is in none. */
+bool mproc__arena_find(const struct mproc__arena_view *v, uint64_t off,
+		       struct mproc__arena_block *ret);
+
+static inline bool mproc__arena_in_use(uint64_t word)
+{
+	return mproc__arena_state(word) == MPROC__ARENA_PRIVATE ||
+	       mproc__arena_state(word) == MPROC__ARENA_USED;
+}
+
+/* Turn a block's word, once. The generation stays. */
+static inline bool mproc__arena_turn(const struct mproc__arena_block *b, uint64_t owner,
+				     uint32_t state)
+{
+	uint64_t was = b->value;
+
+	/* Its user's writes stand before; and who frees looks at the slab afterwards. */
+	return atomic_compare_exchange_strong_explicit(
+		b->word, &was, mproc__arena_word(mproc__arena_generation(was), owner, state),
+		memory_order_seq_cst, memory_order_relaxed);
+}
+
 /* For the owner of the lock of the runs. */
 
 static inline uint64_t mproc__arena_word_at(const struct mproc__arena_view *v, uint32_t page)
@@ -173,7 +206,21 @@ bool mproc__arena_bins_remove(const struct mproc__arena_view *v, uint32_t page, 
  */
 int mproc__arena_bins_take(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page,
 			   uint32_t *ret_n);
+/*
+ * A free run that has @n pages from the first one on whose number, counted from the start
+ * of the segment, is a multiple of @multiple, a power of two; @ret_skip pages lie before.
+ */
+int mproc__arena_bins_take_aligned(const struct mproc__arena_view *v, uint32_t n, uint32_t multiple,
+				   uint32_t *ret_page, uint32_t *ret_n, uint32_t *ret_skip);
 void mproc__arena_bins_clear(const struct mproc__arena_view *v);
+
+/* For who walks a list: entries are pages + 1, 0 is the end. */
+uint32_t mproc__arena_bins_first(const struct mproc__arena_view *v, uint32_t bin);
+uint32_t mproc__arena_bins_next(const struct mproc__arena_view *v, uint32_t entry);
+
+/* Is @entry, a page that exists, a free run that belongs on @bin, behind @prev? */
+bool mproc__arena_bins_is_there(const struct mproc__arena_view *v, uint32_t entry, uint32_t bin,
+				uint32_t prev);
 
 /* The table of the slab at @page, or NULL if what leads to it is impossible. */
 static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mproc__arena_view *v,
@@ -193,6 +240,9 @@ static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mp
  */
 int mproc__arena_runs_lock(const struct mproc__arena_view *v);
 
+/* The same, or -EAGAIN, -ETIMEDOUT, -EINVAL for a negative deadline. */
+int mproc__arena_runs_lock_until(const struct mproc__arena_view *v, int64_t deadline);
+
 void mproc__arena_runs_unlock(const struct mproc__arena_view *v);
 
 /*
@@ -210,17 +260,35 @@ void mproc__arena_runs_distrust(const struct mproc__arena_view *v);
 uint32_t mproc__arena_runs_before(const struct mproc__arena_view *v, uint32_t page);
 
 /*
- * Under the lock: allocate a run of @n pages as a private block of the caller.
+ * Under the lock: allocate a run of @n pages as a private block of the caller, which
+ * begins at a multiple of @multiple pages, a power of two, from the start of the segment.
  *
  * Return: 0, -ENOSPC without a text, -EBADMSG with one.
  */
-int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint32_t *ret_page);
+int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint64_t multiple,
+			    uint32_t *ret_page);
 
 /*
  * Under the lock: allocate a slab of @class for @shard, which names it as its
  * current one before it exists.
  */
 int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, uint32_t class);
+
+/* Under the lock: rebuild if something is known to be missing. Return: 0, or -EBADMSG. */
+int mproc__arena_runs_settle(const struct mproc__arena_view *v);
+
+/* Under the lock: the pages from the one numbered @from to @n of the run at @first are parts. */
+void mproc__arena_runs_mark(const struct mproc__arena_view *v, uint32_t first, uint32_t from,
+			    uint32_t n);
+
+/*
+ * Under the lock: make the block at @page one of @want pages, where it is.
+ *
+ * Return: 0, -ENOSPC without a text if there is no room behind it, -ESTALE without one if
+ * it is not the block in use that had @generation, -EBADMSG with one.
+ */
+int mproc__arena_runs_resize(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
+			     uint32_t want);
 
 /*
  * Under the lock: free the run of @n pages at @page, which nobody uses: dropped, or

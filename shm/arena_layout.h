@@ -29,7 +29,9 @@
  *
  *	a free block	generation 40 | 0 20 | 1
  *	a block in use	generation 40 | owner 20 | 2 or 3
- *	owner		low bits of the process's generation 8 | its slot 12
+ *	owner		low bits of the process's generation 8 | its slot 12; of USED
+ *			all ones if a program published it itself, 0 if the block
+ *			is an object's
  */
 
 #include <stdalign.h>
@@ -141,6 +143,9 @@ static inline uint64_t mproc__arena_owner_bits(uint32_t slot, uint64_t proc_gene
 }
 
 #define MPROC__ARENA_OWNER_MASK UINT64_C(0xfffff0)
+
+/* In the place of the owner of a USED block: a program published it, and may free it. */
+#define MPROC__ARENA_OWNER_USER MPROC__ARENA_OWNER_MASK
 
 static inline uint32_t mproc__arena_owner_slot(uint64_t word)
 {

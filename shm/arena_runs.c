@@ -35,7 +35,7 @@
 
 #include "ipc/error.h"
 
-static int lock(const struct mproc__arena_view *v, int64_t deadline)
+int mproc__arena_runs_lock_until(const struct mproc__arena_view *v, int64_t deadline)
 {
 	int r = mproc__lock_take(&v->at->arena->lock, v->me, v->at->what, deadline);
 
@@ -53,7 +53,7 @@ static int lock(const struct mproc__arena_view *v, int64_t deadline)
 
 int mproc__arena_runs_lock(const struct mproc__arena_view *v)
 {
-	return lock(v, MPROC_FOREVER);
+	return mproc__arena_runs_lock_until(v, MPROC_FOREVER);
 }
 
 void mproc__arena_runs_unlock(const struct mproc__arena_view *v)
@@ -72,10 +72,10 @@ static uint64_t birth(const struct mproc__arena_view *v)
 	return n & MPROC__ARENA_GENERATION_MASK;
 }
 
-/* The pages of [first, first + n) but the first are parts of its run. */
-static void mark_parts(const struct mproc__arena_view *v, uint32_t first, uint32_t n)
+void mproc__arena_runs_mark(const struct mproc__arena_view *v, uint32_t first, uint32_t from,
+			    uint32_t n)
 {
-	for (uint32_t i = 1; i < n; i++)
+	for (uint32_t i = from; i < n; i++)
 		atomic_store_explicit(&v->at->pages[first + i].word,
 				      mproc__arena_counted(MPROC__ARENA_PART, i),
 				      memory_order_relaxed);
@@ -87,8 +87,7 @@ static int scribbled(const struct mproc__arena_view *v)
 	return mproc__fail(-EBADMSG, "arena: its lists were scribbled over under its lock");
 }
 
-/* Rebuild if something is known to be missing. */
-static int settle(const struct mproc__arena_view *v)
+int mproc__arena_runs_settle(const struct mproc__arena_view *v)
 {
 	_Atomic(uint32_t) *dropped = &v->at->arena->dropped;
 
@@ -99,18 +98,45 @@ static int settle(const struct mproc__arena_view *v)
 	return mproc__arena_is_stale(v) ? mproc__arena_runs_rebuild(v) : 0;
 }
 
-/* A free run of @n pages or more, off its list, after mending what is broken. */
-static int take(const struct mproc__arena_view *v, uint32_t n, uint32_t *ret_page, uint32_t *ret_n)
+/*
+ * Off its list: a free run of @n pages or more that begins at a multiple of @multiple.
+ * What lies before that in a longer one becomes a run of its own.
+ */
+static int take_once(const struct mproc__arena_view *v, uint32_t n, uint32_t multiple,
+		     uint32_t *ret_page, uint32_t *ret_n)
 {
-	int r = settle(v);
+	uint32_t page, len, skip = 0;
+	int r;
+
+	r = multiple == 1 ? mproc__arena_bins_take(v, n, &page, &len)
+			  : mproc__arena_bins_take_aligned(v, n, multiple, &page, &len, &skip);
+	if (r < 0)
+		return r;
+	if (skip) {
+		/* Nobody looks there before the run that it is in ends before it. */
+		mproc__arena_set_word(v, page + skip,
+				      mproc__arena_counted(MPROC__ARENA_FREE, len - skip));
+		mproc__arena_set_word(v, page, mproc__arena_counted(MPROC__ARENA_FREE, skip));
+		mproc__arena_bins_add(v, page, skip);
+	}
+	*ret_page = page + skip;
+	*ret_n = len - skip;
+	return 0;
+}
+
+/* The same, after mending what is broken. */
+static int take(const struct mproc__arena_view *v, uint32_t n, uint32_t multiple,
+		uint32_t *ret_page, uint32_t *ret_n)
+{
+	int r = mproc__arena_runs_settle(v);
 
 	if (r == 0)
-		r = mproc__arena_bins_take(v, n, ret_page, ret_n);
+		r = take_once(v, n, multiple, ret_page, ret_n);
 	if (r == -EBADMSG && !mproc__arena_is_stale(v)) {
 		mproc__arena_set_stale(v, 1);
 		r = mproc__arena_runs_rebuild(v);
 		if (r == 0)
-			r = mproc__arena_bins_take(v, n, ret_page, ret_n);
+			r = take_once(v, n, multiple, ret_page, ret_n);
 		if (r == -EBADMSG)
 			r = scribbled(v);
 	}
@@ -127,7 +153,7 @@ static void cut(const struct mproc__arena_view *v, uint32_t page, uint32_t len, 
 	if (len > n)
 		mproc__arena_set_word(v, page + n,
 				      mproc__arena_counted(MPROC__ARENA_FREE, len - n));
-	mark_parts(v, page, n);
+	mproc__arena_runs_mark(v, page, 1, n);
 	mproc__arena_set_link(v, page, link);
 	atomic_store_explicit(&v->at->pages[page].owners, 0, memory_order_relaxed);
 	mproc__arena_set_word(v, page, word);
@@ -135,14 +161,15 @@ static void cut(const struct mproc__arena_view *v, uint32_t page, uint32_t len, 
 		mproc__arena_bins_add(v, page + n, len - n);
 }
 
-int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint32_t *ret_page)
+int mproc__arena_runs_alloc(const struct mproc__arena_view *v, uint64_t n, uint64_t multiple,
+			    uint32_t *ret_page)
 {
 	uint32_t page, len;
 	int r;
 
 	if (n > mproc__arena_n_pages(v))
 		return -ENOSPC;
-	r = take(v, (uint32_t)n, &page, &len);
+	r = take(v, (uint32_t)n, (uint32_t)multiple, &page, &len);
 	if (r < 0)
 		return r;
 	cut(v, page, len, (uint32_t)n, mproc__arena_word(birth(v), v->owner, MPROC__ARENA_PRIVATE),
@@ -209,7 +236,7 @@ void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, ui
 {
 	struct mproc__arena_run run;
 
-	if (!v->me || lock(v, deadline) < 0) {
+	if (!v->me || mproc__arena_runs_lock_until(v, deadline) < 0) {
 		/* Release: who takes the note finds the run. */
 		atomic_store_explicit(&v->at->arena->dropped, 1, memory_order_release);
 		return;
@@ -240,7 +267,7 @@ static int tables_new(const struct mproc__arena_view *v, uint32_t n)
 	uint32_t page, len;
 	int r;
 
-	r = take(v, n + 1, &page, &len);
+	r = take(v, n + 1, 1, &page, &len);
 	if (r < 0)
 		return r;
 	/* Before those that are listed, if there are: this process has no addresses for them. */
@@ -288,7 +315,7 @@ static bool table_mark(const struct mproc__arena_view *v, uint64_t ref)
 /* A table for a slab of @n pages, which then surely can be had unless this fails. */
 static int table_take(const struct mproc__arena_view *v, uint32_t n, uint64_t *ret_ref)
 {
-	int r = settle(v);
+	int r = mproc__arena_runs_settle(v);
 
 	if (r == 0)
 		r = table_find(v, n, ret_ref);
@@ -314,7 +341,7 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 
 	r = table_take(v, n, &ref);
 	if (r == 0)
-		r = take(v, n, &page, &len);
+		r = take(v, n, 1, &page, &len);
 	if (r < 0)
 		return r;
 	/* Where the lists had to be mended meanwhile an unused table may be gone. */
@@ -421,7 +448,7 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 			mproc__arena_bins_add(v, page, n);
 			continue;
 		}
-		mark_parts(v, page, n);
+		mproc__arena_runs_mark(v, page, 1, n);
 		if (run.state == MPROC__ARENA_TABLES_PAGE &&
 		    tables_used(mproc__arena_link_at(v, page)) != TABLES_ALL) {
 			mproc__arena_set_link(v, page,

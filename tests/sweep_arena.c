@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <mproc/arena.h>
 #include <mproc/common.h>
 
 #include "ipc/participant.h"
@@ -163,6 +164,22 @@ static void slabs_left_empty(void)
 		t_sweep_check(release((uint64_t)off[i]) == 0);
 }
 
+/* Whoever arrives with two pages has them in a hole of two. */
+static void hole_of_two_pages(void)
+{
+	uint64_t hole;
+
+	empty();
+	keep(PAGE);
+	hole = keep(2 * PAGE);
+	n_kept--;
+	keep(PAGE);
+	/* All but zero that is copied is a kill point for each byte. */
+	memset(a.range.base + hole, 0, 2 * PAGE);
+	memset(a.range.base + hole, 1, 8);
+	t_sweep_check(release(hole) == 0);
+}
+
 static void leave_residue(void *arg)
 {
 	(void)arg;
@@ -286,6 +303,45 @@ static void large_between_holes(void)
 	t_sweep_check(release(before) == 0 && release(behind) == 0);
 }
 
+/* A block of @pages that the program published, full of 77. */
+static void publish_as_program(size_t pages)
+{
+	*mine = (uint64_t)alloc(pages * PAGE);
+	t_sweep_check(mproc__arena_publish_user(&a.segment, t_arena_me(&a), *mine) == 0);
+	memset(a.range.base + *mine, 77, pages * PAGE);
+}
+
+static void long_and_room_behind(void)
+{
+	empty();
+	keep(PAGE);
+	publish_as_program(3);
+}
+
+static void long_and_none_behind(void)
+{
+	long_and_room_behind();
+	keep(PAGE);
+}
+
+/* Just as many pages behind it as it is about to want. */
+static void long_and_little_behind(void)
+{
+	uint64_t hole;
+
+	long_and_room_behind();
+	hole = keep(2 * PAGE);
+	n_kept--;
+	keep(PAGE);
+	t_sweep_check(release(hole) == 0);
+}
+
+static void long_and_owner_of_runs_dead(void)
+{
+	long_and_little_behind();
+	t_sweep_helper(take_lock_of_runs, NULL);
+}
+
 /*
  * Arriving: attached, and perhaps with a block of one's own
  */
@@ -362,6 +418,51 @@ static int64_t adopt_mine(void)
 static int64_t seize_mine(void)
 {
 	return mproc__arena_seize(&a.segment, t_arena_me(&a), *mine);
+}
+
+static int64_t resize_mine(size_t len)
+{
+	void *block = a.range.base + *mine;
+	int r = mproc_arena_realloc(&block, &a.segment, len);
+
+	if (r == 0)
+		*mine = (uint64_t)((char *)block - a.range.base);
+	return r;
+}
+
+static int64_t lengthen_mine(void)
+{
+	return resize_mine(5 * PAGE);
+}
+
+static int64_t shorten_mine(void)
+{
+	return resize_mine(PAGE);
+}
+
+static int64_t move_mine(void)
+{
+	return resize_mine(4 * PAGE);
+}
+
+static int64_t move_mine_small(void)
+{
+	return resize_mine(2000);
+}
+
+static int64_t free_mine_as_program(void)
+{
+	return mproc_arena_free(&a.segment, a.range.base + *mine);
+}
+
+/* At a multiple of four pages, wherever the first page is. */
+static int64_t alloc_aligned(void)
+{
+	uint64_t off = 0;
+	int r = mproc__arena_alloc_aligned(&a.segment, t_arena_me(&a), 2 * PAGE, 4 * PAGE, &off);
+
+	t_sweep_check(r < 0 || off % (4 * PAGE) == 0);
+	return r < 0 ? r : (int64_t)off;
 }
 
 static int64_t reap(void)
@@ -476,6 +577,46 @@ static void adopted(const struct t_sweep_seen *seen)
 	sound(seen);
 }
 
+/* Published, it has the old length or the new one, and what was in it is. */
+static void resized(const struct t_sweep_seen *seen)
+{
+	uint64_t len = len_of(*mine);
+
+	t_sweep_check(!seen->returned || seen->result == 0);
+	t_sweep_check(!seen->recovered || seen->recover_result == 0);
+	t_sweep_check(len == 3 * PAGE || len == PAGE || len == 5 * PAGE);
+	t_sweep_check(!seen->returned || len != 3 * PAGE);
+	for (uint64_t i = 0; i < (len < 3 * PAGE ? len : 3 * PAGE); i++)
+		t_sweep_check(a.range.base[*mine + i] == 77);
+	sound(seen);
+}
+
+static void not_moved(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(!seen->returned || seen->result == -EPERM);
+	t_sweep_check(len_of(*mine) == 3 * PAGE);
+	sound(seen);
+}
+
+/* Private: it died with its process, the old one and the new one. */
+static void moved(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(mproc__reap_all(a.range.range) >= 0);
+	t_sweep_check(!seen->returned || seen->result == 0);
+	t_sweep_check(!len_of(*mine));
+	sound(seen);
+}
+
+/* Freed by another meanwhile: it is free, however long it was. */
+static void resized_or_freed(const struct t_sweep_seen *seen)
+{
+	if (seen->returned && seen->peer) {
+		t_sweep_check(seen->result == 0 || seen->result == -ESTALE);
+		t_sweep_check(seen->peer_result == 0 && !len_of(*mine));
+	}
+	sound(seen);
+}
+
 /* Of two who want one block one gets it. */
 static void one_of_two(const struct t_sweep_seen *seen)
 {
@@ -563,6 +704,24 @@ static const struct t_sweep_case cases[] = {
 	OTHER("adopt small", "published", small_published, adopt_mine, adopted),
 	OTHER("adopt large", "published", large_published, adopt_mine, adopted),
 	OTHER("seize small", "published", small_published, seize_mine, adopted),
+	ALLOC("alloc aligned", "fresh", fresh, alloc_aligned, allocated),
+	ALLOC("alloc aligned", "empty", empty, alloc_aligned, allocated),
+	OTHER("alloc aligned", "fragmented", fragmented, alloc_aligned, sound),
+	ALLOC("alloc aligned", "slabs left empty", slabs_left_empty, alloc_aligned, allocated),
+	OTHER("lengthen", "room behind", long_and_room_behind, lengthen_mine, resized),
+	OTHER("lengthen", "just enough behind", long_and_little_behind, lengthen_mine, resized),
+	OTHER("lengthen", "owner of runs dead", long_and_owner_of_runs_dead, lengthen_mine,
+	      resized),
+	OTHER("lengthen", "none behind", long_and_none_behind, lengthen_mine, not_moved),
+	OTHER("shorten", "free behind", long_and_room_behind, shorten_mine, resized),
+	OTHER("shorten", "used behind", long_and_none_behind, shorten_mine, resized),
+	OTHER("shorten", "owner of runs dead", long_and_owner_of_runs_dead, shorten_mine, resized),
+	WITH("move small to pages", "private", slab_with_room, arrive_with_small, move_mine, moved),
+	WITH("move small to small", "private", slab_with_room, arrive_with_small, move_mine_small,
+	     moved),
+	WITH("move pages", "private in a hole", hole_of_two_pages, arrive_with_large, move_mine,
+	     moved),
+
 	OTHER("reap", "residue of the dead", residue_of_the_dead, reap, reaped),
 
 	RACE("adopt small against adopt", "published", small_published, adopt_mine, adopt_mine,
@@ -573,6 +732,10 @@ static const struct t_sweep_case cases[] = {
 	     one_of_two),
 	RACE("free small against free", "published", small_published, free_mine, free_mine,
 	     one_of_two),
+	RACE("lengthen against free", "just enough behind", long_and_little_behind, lengthen_mine,
+	     free_mine_as_program, resized_or_freed),
+	RACE("shorten against free", "used behind", long_and_none_behind, shorten_mine,
+	     free_mine_as_program, resized_or_freed),
 	RACE("alloc 2048 against free", "slab full", slab_full_and_room, alloc_2048, free_mine,
 	     block_is_found_again),
 };

@@ -7,6 +7,7 @@
  */
 
 #include <mproc/any.h>
+#include <mproc/arena.h>
 #include <mproc/array.h>
 #include <mproc/barrier.h>
 #include <mproc/common.h>

@@ -124,6 +124,26 @@ int mproc_array_open(mproc_array **ret, mproc_segment *segment, const char *name
 	return handle_new(ret, segment, &spec, mproc__cells_open);
 }
 
+int mproc_array_open_ref(mproc_array **ret, mproc_segment *segment, const struct mproc_ref *ref,
+			 const struct mproc_type *type)
+{
+	const struct mproc__cells_spec spec = {
+		.noun = "array",
+		.kind = MPROC__KIND_ARRAY,
+		.ref = ref,
+		.type = type,
+	};
+
+	assert(ref);
+	return handle_new(ret, segment, &spec, mproc__cells_open);
+}
+
+int mproc_array_ref(mproc_array *array, struct mproc_ref *ret)
+{
+	assert(ret);
+	return mproc__cells_ref(cells_of(array), ret);
+}
+
 int mproc_array_open_or_create(mproc_array **ret, mproc_segment *segment, const char *name,
 			       const struct mproc_array_opts *opts)
 {

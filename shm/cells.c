@@ -335,7 +335,8 @@ static int find(struct mproc__cells *ret, mproc_segment *segment,
 	struct mproc__object object;
 	int r;
 
-	r = mproc__object_open(&object, segment, &object_spec);
+	r = spec->ref ? mproc__object_open_ref(&object, segment, &object_spec, spec->ref)
+		      : mproc__object_open(&object, segment, &object_spec);
 	if (r == 0)
 		r = handle_init(ret, segment, &object, spec);
 	return r < 0 ? r : matches(ret, spec, g);
@@ -398,6 +399,14 @@ int mproc__cells_open_or_create(struct mproc__cells *ret, mproc_segment *segment
 	if (r < 0)
 		mproc_segment_close(segment);
 	return r;
+}
+
+int mproc__cells_ref(const struct mproc__cells *c, struct mproc_ref *ret)
+{
+	if (mproc__object_check(c->segment, &c->object) < 0)
+		return mproc__fail(-ESTALE, "%s %s: it was removed", c->noun, c->name);
+	*ret = mproc__object_ref(c->segment, &c->object);
+	return 0;
 }
 
 void mproc__cells_close(struct mproc__cells *c)

@@ -33,6 +33,7 @@ struct mproc__cells_spec {
 	const char *noun;
 	uint32_t kind; /* of the object */
 	const char *name;
+	const struct mproc_ref *ref; /* found by this and not by name, unless NULL */
 	const struct mproc_type *type;
 	uint64_t n_items;      /* 0: any, when found */
 	const void *init;      /* of all items, or NULL */
@@ -56,6 +57,9 @@ int mproc__cells_open(struct mproc__cells *ret, mproc_segment *segment,
 int mproc__cells_open_or_create(struct mproc__cells *ret, mproc_segment *segment,
 				const struct mproc__cells_spec *spec);
 void mproc__cells_close(struct mproc__cells *cells);
+
+/* What names them in every process. Return: 0, or -ESTALE with a text. */
+int mproc__cells_ref(const struct mproc__cells *cells, struct mproc_ref *ret);
 
 /*
  * Are items [@i, @i + @n) of @type there?

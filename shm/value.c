@@ -98,6 +98,27 @@ int mproc_value_open(mproc_value **ret, mproc_segment *segment, const char *name
 	return handle_new(ret, segment, &spec, mproc__cells_open);
 }
 
+int mproc_value_open_ref(mproc_value **ret, mproc_segment *segment, const struct mproc_ref *ref,
+			 const struct mproc_type *type)
+{
+	const struct mproc__cells_spec spec = {
+		.noun = "value",
+		.kind = MPROC__KIND_VALUE,
+		.ref = ref,
+		.type = type,
+		.n_items = 1,
+	};
+
+	assert(ref);
+	return handle_new(ret, segment, &spec, mproc__cells_open);
+}
+
+int mproc_value_ref(mproc_value *value, struct mproc_ref *ret)
+{
+	assert(ret);
+	return mproc__cells_ref(cells_of(value), ret);
+}
+
 int mproc_value_open_or_create(mproc_value **ret, mproc_segment *segment, const char *name,
 			       const struct mproc_value_opts *opts)
 {

@@ -30,6 +30,7 @@
 
 #include <mproc/common.h>
 #include <mproc/mutex.h>
+#include <mproc/ref.h>
 #include <mproc/segment.h>
 #include <mproc/types.h>
 
@@ -104,6 +105,29 @@ MPROC_API MPROC_MUST int mproc_array_open(mproc_array **ret, mproc_segment *segm
 MPROC_API MPROC_MUST int mproc_array_open_or_create(mproc_array **ret, mproc_segment *segment,
 						    const char *name,
 						    const struct mproc_array_opts *opts);
+
+/**
+ * mproc_array_ref() - what names the array in every process, with a name or without one
+ * @array:	array
+ * @ret:	a reference, which may be stored in shared memory and sent
+ *
+ * Return: 0, or -ESTALE if the array was removed.
+ */
+MPROC_API MPROC_MUST int mproc_array_ref(mproc_array *array, struct mproc_ref *ret);
+
+/**
+ * mproc_array_open_ref() - find an array by reference
+ * @ret:	the new handle
+ * @segment:	where it lives, or NULL for the default segment
+ * @ref:	from mproc_array_ref()
+ * @type:	what it holds
+ *
+ * Return: 0, or -EINVAL if @ref is another segment's or names no object, -ESTALE if the
+ * array is gone, -EEXIST if it is an object of another kind, and as mproc_array_open().
+ */
+MPROC_API MPROC_MUST int mproc_array_open_ref(mproc_array **ret, mproc_segment *segment,
+					      const struct mproc_ref *ref,
+					      const struct mproc_type *type);
 
 /**
  * mproc_array_close() - give up this process's handle

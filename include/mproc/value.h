@@ -30,6 +30,7 @@
 
 #include <mproc/common.h>
 #include <mproc/mutex.h>
+#include <mproc/ref.h>
 #include <mproc/segment.h>
 #include <mproc/types.h>
 
@@ -115,6 +116,29 @@ MPROC_API MPROC_MUST int mproc_value_open(mproc_value **ret, mproc_segment *segm
 MPROC_API MPROC_MUST int mproc_value_open_or_create(mproc_value **ret, mproc_segment *segment,
 						    const char *name,
 						    const struct mproc_value_opts *opts);
+
+/**
+ * mproc_value_ref() - what names the value in every process, with a name or without one
+ * @value:	value
+ * @ret:	a reference, which may be stored in shared memory and sent
+ *
+ * Return: 0, or -ESTALE if the value was removed.
+ */
+MPROC_API MPROC_MUST int mproc_value_ref(mproc_value *value, struct mproc_ref *ret);
+
+/**
+ * mproc_value_open_ref() - find a value by reference
+ * @ret:	the new handle
+ * @segment:	where it lives, or NULL for the default segment
+ * @ref:	from mproc_value_ref()
+ * @type:	what it holds
+ *
+ * Return: 0, or -EINVAL if @ref is another segment's or names no object, -ESTALE if the
+ * value is gone, -EEXIST if it is an object of another kind, and as mproc_value_open().
+ */
+MPROC_API MPROC_MUST int mproc_value_open_ref(mproc_value **ret, mproc_segment *segment,
+					      const struct mproc_ref *ref,
+					      const struct mproc_type *type);
 
 /**
  * mproc_value_close() - give up this process's handle

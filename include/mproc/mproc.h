@@ -22,6 +22,7 @@
 #include <mproc/latch.h>
 #include <mproc/local.h>
 #include <mproc/mutex.h>
+#include <mproc/namespace.h>
 #include <mproc/once.h>
 #include <mproc/pack.h>
 #include <mproc/pool.h>

@@ -54,13 +54,17 @@ int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mappi
 	struct mproc__arena_place *place = &segment->arena_at;
 	struct mproc__span spans[MPROC__ARENA_SPANS];
 	uint64_t size = mapping->bytes, at, reach;
+	uint64_t most = mapping->published ? mapping->max : size;
 	char *base = mapping->base;
 	struct mproc__arena_geometry g;
 
 	at = (uint64_t)((char *)segment->arena - base);
-	if (at > size || !mproc__arena_geometry_check(segment->arena, size - at, size, &g) ||
-	    g.off < at + mproc__arena_section_size(g.n_pages_max))
+	if (at > size || !mproc__arena_geometry_check(segment->arena, size - at, most, &g) ||
+	    g.off < at + mproc__arena_section_size(g.n_pages_max) || g.off >= size)
 		return mproc__fail(-EBADMSG, "arena: its geometry is impossible");
+	/* Somebody may have grown it since the size was read: that is for the first miss. */
+	if (g.n_pages > (size - g.off) / MPROC__ARENA_PAGE)
+		g.n_pages = (uint32_t)((size - g.off) / MPROC__ARENA_PAGE);
 	mproc__arena_spans(g.n_pages, g.n_pages_max, spans);
 	place->arena = segment->arena;
 	place->pages = segment->arena->pages;

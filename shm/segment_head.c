@@ -221,6 +221,9 @@ int mproc__head_check(int fd, const struct mproc__segment_head *head, uint64_t *
 				   (unsigned)st.st_mode & 07777, head->mode);
 	if (pread(fd, &state, sizeof(state), MPROC__SEGMENT_STATE_OFF) != (ssize_t)sizeof(state))
 		return mproc__fail_errno(-EIO, "%s: read", what);
+	/* Once more: somebody who grows makes the file longer first, perhaps since we looked. */
+	if (fstat(fd, &st) < 0)
+		return mproc__fail_errno(-errno, "%s", what);
 	r = mproc__segment_state_check(&state, head, (uint64_t)st.st_size, why, sizeof(why));
 	if (r < 0)
 		return mproc__fail(r, "%s: %s", what, why);

@@ -218,10 +218,11 @@ static inline bool take(const struct mproc__arena_view *v, uint32_t shard, uint3
 	struct mproc__arena_shard *sh = &v->at->arena->shards[shard];
 	uint32_t page = atomic_load_explicit(&sh->current[class], memory_order_relaxed) - 1;
 	struct mproc__arena_table *table;
+	uint32_t reach = mproc__arena_n_reach(v), i;
 	uint64_t bits, word;
-	uint32_t i;
 
-	if (page >= mproc__arena_n_pages(v))
+	/* Others may have addresses for slabs of which we have a part, or nothing. */
+	if (page >= reach || mproc__arena_class_pages(class) > reach - page)
 		return false;
 	/* Under its shard's lock a slab stays what it is. */
 	word = mproc__arena_page_word(v, page);

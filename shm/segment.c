@@ -51,12 +51,12 @@ static mproc_segment *segments;
 static _Atomic(mproc_segment *) default_segment;
 
 /*
- * Map @len bytes of @fd, at a multiple of the largest power of two that fits into them,
- * up to MPROC__SEGMENT_ALIGN_MAX: then an offset is aligned as its address is, and blocks
- * can have any alignment that a segment has room for. Whoever has no addresses for that
- * gets them as they come.
+ * Map @len bytes of @fd, without access, at a multiple of the largest power of two that fits into
+ * them, up to MPROC__SEGMENT_ALIGN_MAX: then an offset is aligned as its address is, and blocks can
+ * have any alignment that a segment has room for. Whoever has no addresses for that gets them as
+ * they come.
  */
-static void *map_aligned(int fd, size_t len, int prot)
+static void *map_aligned(int fd, size_t len)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE),
 	       align = (size_t)1 << (63 - __builtin_clzll(len));
@@ -71,10 +71,10 @@ static void *map_aligned(int fd, size_t len, int prot)
 	room = mmap(NULL, whole + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 		    0);
 	if (room == MAP_FAILED)
-		return mmap(NULL, len, prot, MAP_SHARED, fd, 0);
+		return mmap(NULL, len, PROT_NONE, MAP_SHARED, fd, 0);
 	start = (uintptr_t)room;
 	at = (start + align - 1) & ~(uintptr_t)(align - 1);
-	base = mmap((void *)at, len, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	base = mmap((void *)at, len, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (base == MAP_FAILED) {
 		int code = errno;
 
@@ -89,15 +89,31 @@ static void *map_aligned(int fd, size_t len, int prot)
 	return base;
 }
 
+/*
+ * Map @len bytes of the file. In two steps: in a program that has said mlockall(2) the
+ * first would make memory of all that can be accessed, also of the holes between tables.
+ */
+static void *map_len(const struct mproc__coming *c, size_t len)
+{
+	int prot = c->read_only ? PROT_READ : PROT_READ | PROT_WRITE, error;
+	void *base = map_aligned(c->fd, len);
+
+	if (base == MAP_FAILED || mprotect(base, len, prot) == 0)
+		return base;
+	error = errno;
+	munmap(base, len);
+	errno = error;
+	return MAP_FAILED;
+}
+
 /* Map the file, with as many addresses behind it as can be had, up to its maximum. */
 static int map(const struct mproc__coming *c, void **ret, size_t *ret_len)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), len = c->head->size_max;
-	int prot = c->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
 	char want[24];
 
 	for (;;) {
-		void *base = map_aligned(c->fd, (size_t)len, prot);
+		void *base = map_len(c, (size_t)len);
 
 		if (base != MAP_FAILED) {
 			*ret = base;

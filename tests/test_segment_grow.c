@@ -80,8 +80,7 @@ static uint64_t memory_of_file(void)
 {
 	struct stat st;
 
-	assert_int_equal(fstat(atomic_load(&segment->range->fd), &st), 0);
-	return (uint64_t)st.st_blocks * 512;
+	return fstat(atomic_load(&segment->range->fd), &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
 /* The least that a segment with small tables and this maximum can begin with. */
@@ -540,19 +539,45 @@ static void exceed_file_size(void *arg)
 	uint64_t off;
 
 	(void)arg;
-	make(least(GIB / 8), GIB / 8);
 	t_check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 	/* The kernel would send SIGXFSZ. */
 	t_check(alloc(8 * MIB, &off) == -ENOSPC);
 	t_check(strstr(mproc_error_text(), "files may have 4 MiB (RLIMIT_FSIZE)"));
 	t_check(alloc(MIB, &off) == 0);
-	segment = mproc_segment_close(segment);
 }
 
 static void limit_of_file_sizes_is_an_error_not_a_signal(void **state)
 {
 	(void)state;
+	make(least(GIB / 8), GIB / 8);
 	assert_int_equal(t_reap(t_spawn(exceed_file_size, NULL)), 0);
+}
+
+static void lock_all_memory(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0) {
+		print_message("# left out: mlockall: %s\n", strerror(errno));
+		return;
+	}
+	/* The tables of what may become 16 GiB would be 100 MiB. */
+	t_check(mproc_segment_create(&segment, NULL, NULL) == 0);
+	t_check(memory_of_file() == mproc__segment_memory(segment));
+	t_check(alloc(20 * MIB, &off) == 0);
+	t_check(memory_of_file() == mproc__segment_memory(segment));
+	segment = mproc_segment_close(segment);
+}
+
+static void locked_memory_is_no_more_than_the_segments(void **state)
+{
+	(void)state;
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer has more than can be locked\n");
+		return;
+	}
+	assert_int_equal(t_reap(t_spawn(lock_all_memory, NULL)), 0);
 }
 
 struct crowd {
@@ -618,6 +643,7 @@ int main(void)
 		TEST(process_with_few_addresses_stays_within_them),
 		TEST(full_filesystem_is_an_error_and_then_goes_on),
 		TEST(limit_of_file_sizes_is_an_error_not_a_signal),
+		TEST(locked_memory_is_no_more_than_the_segments),
 		TEST(threads_learn_of_it_together),
 	};
 

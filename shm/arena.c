@@ -105,8 +105,8 @@ static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_
 }
 
 /* The block that @off lies in, of the pages that we know. */
-static bool find_known(const struct mproc__arena_view *v, uint64_t off,
-		       struct mproc__arena_block *ret)
+static inline __attribute__((__always_inline__)) bool
+find_known(const struct mproc__arena_view *v, uint64_t off, struct mproc__arena_block *ret)
 {
 	uint64_t rel = off - v->at->off, n, word;
 	uint32_t n_pages = mproc__arena_n_pages(v), page;
@@ -146,12 +146,15 @@ static bool find_known(const struct mproc__arena_view *v, uint64_t off,
 }
 
 /* The block, free or not, that @off lies in. Return: false if it is in none. */
-static bool find(const struct mproc__arena_view *v, uint64_t off, struct mproc__arena_block *ret)
+static inline bool find(const struct mproc__arena_view *v, uint64_t off,
+			struct mproc__arena_block *ret)
 {
-	if (find_known(v, off, ret))
-		return true;
-	/* It, or the table of its slab, may be younger than our last look. */
-	return mproc__arena_refresh(v) && find_known(v, off, ret);
+	do {
+		if (__builtin_expect(find_known(v, off, ret), 1))
+			return true;
+		/* It, or the table of its slab, may be younger than our last look. */
+	} while (mproc__arena_refresh(v));
+	return false;
 }
 
 bool mproc__arena_find(const struct mproc__arena_view *v, uint64_t off,

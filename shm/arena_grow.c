@@ -71,12 +71,15 @@ static void know(const struct mproc__arena_view *v, uint32_t n)
 	raise_pages(&v->at->n_pages, n);
 }
 
-bool mproc__arena_learn(const struct mproc__arena_view *v, uint32_t n)
+/* Not by the view: who only passes one on keeps it in registers. */
+bool mproc__arena_learn(mproc_segment *segment, uint32_t n)
 {
-	if (n <= mproc__arena_n_pages(v) || !v->segment->range ||
-	    n > pages_to(v, mproc__range_grown(v->segment->range)))
+	const struct mproc__arena_view v = mproc__arena_view(segment, NULL);
+
+	if (n <= mproc__arena_n_pages(&v) || !segment->range ||
+	    n > pages_to(&v, mproc__range_grown(segment->range)))
 		return false;
-	know(v, n);
+	know(&v, n);
 	return true;
 }
 

@@ -54,13 +54,14 @@ static inline uint32_t mproc__arena_n_reach(const struct mproc__arena_view *v)
 }
 
 /* Look again (arena_grow.c). Return: whether there are more than were known. */
-bool mproc__arena_learn(const struct mproc__arena_view *v, uint32_t n_pages);
+bool mproc__arena_learn(mproc_segment *segment, uint32_t n_pages);
 
 static inline bool mproc__arena_refresh(const struct mproc__arena_view *v)
 {
 	uint32_t n = atomic_load_explicit(&v->at->arena->n_pages, memory_order_acquire);
 
-	return __builtin_expect(n != mproc__arena_n_pages(v), 0) && mproc__arena_learn(v, n);
+	return __builtin_expect(n != mproc__arena_n_pages(v), 0) &&
+	       mproc__arena_learn(v->segment, n);
 }
 
 /*

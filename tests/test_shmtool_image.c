@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -627,6 +628,65 @@ static void sizes_and_ages_are_short(void **state)
 	text_time(buf, UINT64_MAX);
 }
 
+static mproc_segment *growing;
+
+static void grow_by_and_by(void *arg)
+{
+	char name[32];
+	void *object;
+
+	(void)arg;
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		t_check(mproc_segment_object(&object, growing, name, 300000, NULL, NULL) == 1);
+	}
+}
+
+/* Nobody is stopped for a look: size, pages and objects are of different moments. */
+static void segment_that_grows_meanwhile_is_found_good(void **state)
+{
+	uint64_t n_looks = 0, n_grown = 0;
+	struct source source;
+	char path[512];
+	struct image image;
+	pid_t pid;
+	siginfo_t ended = { 0 };
+
+	(void)state;
+	assert_int_equal(mproc_segment_create(
+				 &growing, "growing",
+				 MPROC_SEGMENT_OPTS(.bytes = 512 << 10, .bytes_max = 256 << 20)),
+			 0);
+	snprintf(path, sizeof(path), "%s/mproc.growing", t_private_dir());
+	pid = t_spawn(grow_by_and_by, NULL);
+	do {
+		assert_int_equal(waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+		assert_int_equal(source_open(&source, path, false), 0);
+		image_read(&image, &source);
+		if (image.verdict != IMAGE_GOOD)
+			print_message("# %s\n", image.why);
+		assert_int_equal(image.verdict, IMAGE_GOOD);
+		assert_true(image.n_grown >= n_grown);
+		assert_true(image_memory(&image) <= 256 << 20);
+		n_grown = image.n_grown;
+		n_looks++;
+		image_free(&image);
+		source_close(&source);
+	} while (!ended.si_pid);
+	assert_true(n_looks > 1);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(source_open(&source, path, false), 0);
+	image_read(&image, &source);
+	assert_int_equal(image.verdict, IMAGE_GOOD);
+	assert_int_equal(image.n_live, 400);
+	assert_true(image.n_grown > 5);
+	assert_int_equal(image_memory(&image), (uint64_t)source.st.st_blocks * 512);
+	assert_int_equal(image.arena.pages.n_lost, 0);
+	image_free(&image);
+	source_close(&source);
+	mproc_segment_close(growing);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -644,6 +704,7 @@ int main(void)
 		TEST(value_is_told_by_its_type),
 		TEST(no_string_from_memory_reaches_a_terminal_as_it_is),
 		TEST(sizes_and_ages_are_short),
+		cmocka_unit_test(segment_that_grows_meanwhile_is_found_good),
 	};
 
 	return cmocka_run_group_tests_name("shmtool_image", tests, NULL, NULL);

@@ -89,10 +89,29 @@ static void about_to_grow(void)
 	have(8, NULL);
 }
 
-/* The next one needs a bucket. */
+/* Will some of the entries belong to the next bucket? */
+static bool next_split_moves(void)
+{
+	struct mproc__dict_stripe *s = &dict->shared->stripes[0];
+	uint64_t n = atomic_load(&s->n_buckets);
+	_Atomic(uint64_t) *link = mproc__dict_bucket_at(dict, s, n - mproc__dict_floor(n));
+
+	for (uint64_t off; (off = atomic_load(link)) != 0;) {
+		struct mproc__dict_node *node = mproc__dict_block_at(dict, off, 64);
+
+		if (mproc__dict_bucket(mproc__dict_reverse(atomic_load(&node->order)), n + 1) == n)
+			return true;
+		link = &node->next;
+	}
+	return false;
+}
+
+/* The next one needs a bucket, to which some of the others belong. */
 static void growing(void)
 {
 	have(10, NULL);
+	for (; !next_split_moves(); n_others++)
+		t_sweep_check(put_value(other(n_others), other(n_others)) == 0);
 }
 
 /* A block of the size of the short one, or of the long one, is kept. */
@@ -245,6 +264,26 @@ static uint64_t n_blocks(void)
 	return stats.n_blocks;
 }
 
+/* Each entry is in its own bucket, and there once. Return: how many there are. */
+static uint64_t n_linked(void)
+{
+	struct mproc__dict_stripe *s = &dict->shared->stripes[0];
+	uint64_t n = atomic_load(&s->n_buckets), seen = 0;
+
+	for (uint64_t at = 0; at < n; at++) {
+		_Atomic(uint64_t) *link = mproc__dict_bucket_at(dict, s, at);
+
+		for (uint64_t off; (off = atomic_load(link)) != 0; seen++) {
+			struct mproc__dict_node *node = mproc__dict_block_at(dict, off, 64);
+			uint64_t hash = mproc__dict_reverse(atomic_load(&node->order));
+
+			t_sweep_check(mproc__dict_bucket(hash, n) == at);
+			link = &node->next;
+		}
+	}
+	return seen;
+}
+
 /* Each block is the dict, an entry, or a part of its buckets. */
 static void all_is_accounted_for(uint64_t n_items)
 {
@@ -260,7 +299,7 @@ static void all_is_accounted_for(uint64_t n_items)
 		t_sweep_check(mproc_dict_contains(dict, it.key, it.key_len) == 1);
 		n++;
 	}
-	t_sweep_check(n == n_items);
+	t_sweep_check(n == n_items && n_linked() == n_items);
 	for (uint32_t i = 0; i < MPROC__DICT_PARTS; i++)
 		parts += atomic_load(&s->parts[i]) != 0;
 	t_sweep_check(!atomic_load(&s->busy) && !atomic_load(&s->staged));
@@ -411,7 +450,7 @@ static const struct t_sweep_case cases[] = {
 	CASE("remove", "short spare", short_spare, remove_it, is_gone),
 	CASE("pop", "chains", chains, pop, is_gone),
 	CASE("clear", "chains", chains, clear, some_are_there),
-	T_SWEEP("destroy", "growing", growing, destroy, is_whole_or_gone, .arrive = attach,
+	T_SWEEP("destroy", "one", one, destroy, is_whole_or_gone, .arrive = attach,
 		.recover = destroy),
 	/* With MPROC_TEST_LONG, or what the command line asks for: */
 	CASE("put", "about to grow", about_to_grow, put_short, is_short),
@@ -423,7 +462,7 @@ static const struct t_sweep_case cases[] = {
 	CASE("replace if", "chains", chains, replace_if, is_long),
 	CASE("remove", "one", one, remove_it, is_gone),
 	T_SWEEP("create", "one", one, create, is_made_or_not, .arrive = attach),
-	T_SWEEP("destroy", "empty", empty, destroy, is_whole_or_gone, .arrive = attach,
+	T_SWEEP("destroy", "growing", growing, destroy, is_whole_or_gone, .arrive = attach,
 		.recover = destroy),
 };
 

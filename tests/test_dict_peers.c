@@ -200,6 +200,49 @@ static void who_reads_and_iterates_sees_whole_values_and_each_key_once(void **st
 	assert_int_equal(t_reap(pid), 0);
 }
 
+/* One entry, in place and in new nodes, and another in the block it leaves. */
+static void change_all_the_time(void *arg)
+{
+	unsigned char value[88];
+
+	(void)arg;
+	for (uint32_t i = 0; !shared->stop; i++) {
+		memset(value, (int)i, sizeof(value));
+		t_check(mproc_dict_put(dict, "k", 1, value, i % 8 ? 64 : 88) >= 0);
+		if (i % 16 == 0)
+			t_check(mproc_dict_remove(dict, "k", 1) == 0);
+		shared->ready = 1;
+	}
+}
+
+static void a_value_that_changes_all_the_time_is_read_whole(void **state)
+{
+	int64_t end = mproc_after_ms(t_long() ? 10000 : 500);
+	unsigned char value[88];
+	uint64_t n = 0;
+	pid_t pid;
+	size_t len;
+	int r;
+
+	(void)state;
+	mproc_dict_close(dict);
+	/* One stripe, whose spare is put to use at once. */
+	assert_int_equal(mproc_dict_create(&dict, segment, NULL, MPROC_DICT_OPTS(.n_stripes = 1)),
+			 0);
+	pid = t_spawn(change_all_the_time, NULL);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(10000)));
+	for (; n < 20000 || mproc_now() < end; n++) {
+		r = mproc_dict_get(dict, "k", 1, value, sizeof(value), &len);
+		if (r == -ENOENT)
+			continue;
+		assert_int_equal(r, 0);
+		for (size_t i = 1; i < len; i++)
+			assert_int_equal(value[i], value[0]);
+	}
+	shared->stop = 1;
+	assert_int_equal(t_reap(pid), 0);
+}
+
 static void put_later(void *arg)
 {
 	(void)arg;
@@ -244,6 +287,30 @@ static void who_waits_is_told_of_the_end(void **state)
 	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(10000)));
 	usleep(10000);
 	assert_int_equal(mproc_dict_destroy(dict), 0);
+	assert_int_equal(t_reap(pid), 0);
+}
+
+static void stay_inside(void *arg)
+{
+	struct mproc__dict_call call;
+
+	(void)arg;
+	t_check(mproc__dict_enter(dict, &call) == 0);
+	shared->ready = 1;
+	usleep(50000);
+	shared->stop = 1;
+	mproc__dict_leave(&call);
+}
+
+static void the_end_waits_for_who_is_inside(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	pid = t_spawn(stay_inside, NULL);
+	assert_true(t_wait_until(is_ready, NULL, mproc_after_ms(10000)));
+	assert_int_equal(mproc_dict_destroy(dict), 0);
+	assert_int_equal(shared->stop, 1);
 	assert_int_equal(t_reap(pid), 0);
 }
 
@@ -434,8 +501,10 @@ int main(void)
 		TEST(of_many_who_insert_one_does_and_all_get_his_value),
 		TEST(no_addition_is_lost),
 		TEST(who_reads_and_iterates_sees_whole_values_and_each_key_once),
+		TEST(a_value_that_changes_all_the_time_is_read_whole),
 		TEST(one_can_wait_for_a_key_to_come_and_to_change),
 		TEST(who_waits_is_told_of_the_end),
+		TEST(the_end_waits_for_who_is_inside),
 		TEST(who_stands_still_keeps_no_reader_and_no_other_stripe),
 		TEST(scribbles_are_told_and_lead_nowhere),
 		TEST(an_heir_of_nonsense_survives),

@@ -46,7 +46,7 @@ struct things {
 	mproc_event event;
 	_Atomic(uint32_t) n_waiting;
 	char page[8192];
-	volatile char late[8192];
+	_Atomic(char) late[8192];
 };
 
 static char path[512];
@@ -257,6 +257,10 @@ static void run_threads(void *arg)
 static void threads_find_out_together(void **state)
 {
 	(void)state;
+#if defined(__SANITIZE_THREAD__)
+	print_message("# left out: for ThreadSanitizer to map a page is to write it\n");
+	return;
+#endif
 	assert_int_equal(t_reap(t_spawn(run_threads, NULL)), 0);
 }
 

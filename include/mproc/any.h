@@ -12,15 +12,16 @@
  *
  *	Threads		a value is plain bytes
  *	Fork		nothing here changes across fork(2)
- *	Signals		async-signal-safe
+ *	Signals		async-signal-safe, but for the text and packing
  *	Killed		nothing here writes shared memory
- *	Errors		none
+ *	Errors		only packing has some
  */
 
 #include <stdbool.h>
 #include <string.h>
 
 #include <mproc/common.h>
+#include <mproc/pack.h>
 #include <mproc/ref.h>
 
 MPROC_BEGIN_DECLS
@@ -128,6 +129,118 @@ static inline struct mproc_any mproc_any_ref(struct mproc_ref ref)
 	any.as.ref = ref;
 	return any;
 }
+
+/**
+ * mproc_any_equal() - are two values equal, as Python has it?
+ * @a:	value
+ * @b:	value
+ *
+ * Bools, integers and floats are compared by what number they are, exactly: true is 1 is
+ * 1.0, -0.0 is 0, 2^53 + 1 is not 2.0^53, a NaN is nothing, not even itself. Strings,
+ * bytes and packed structs are equal to their like with the same bytes, None to None, a
+ * reference to the same reference.
+ *
+ * Return: 1 or 0. A value of no known kind is equal to none.
+ */
+MPROC_API int mproc_any_equal(const struct mproc_any *a, const struct mproc_any *b);
+
+/**
+ * mproc_any_compare() - an order of all values
+ * @a:	value
+ * @b:	value
+ *
+ * None, then numbers by their value and NaN last among them, then strings, bytes, and
+ * packed structs, each byte by byte, then references.
+ *
+ * Return: less than, equal to or greater than 0 as @a comes before @b, is as good, or
+ * comes after.
+ */
+MPROC_API int mproc_any_compare(const struct mproc_any *a, const struct mproc_any *b);
+
+/**
+ * mproc_any_text() - what a value looks like in Python
+ * @buf:	where to; always ends in a NUL if @cap is not 0
+ * @cap:	bytes there; may be 0, then @buf may be NULL
+ * @any:	value
+ *
+ * None, True, -7, 0.1, 'it is', b'\\x00', <pack of 12 bytes>. What cannot be printed is
+ * escaped, in a string also what is not UTF-8.
+ *
+ * Return: length of the whole text in bytes, its NUL not counted: cut off if that is not
+ * less than @cap.
+ */
+MPROC_API size_t mproc_any_text(char *buf, size_t cap, const struct mproc_any *any);
+
+/**
+ * mproc_any_pack() - a value from a struct
+ * @ret:	the value, which points into @buf
+ * @type:	descriptor of the struct, see <mproc/pack.h>
+ * @value:	the struct
+ * @buf:	where its bytes go
+ * @cap:	bytes there
+ *
+ * Return: 0, or as mproc_pack_encode() with the default limits.
+ */
+MPROC_API MPROC_MUST int mproc_any_pack(struct mproc_any *ret, const struct mproc_pack_type *type,
+					const void *value, void *buf, size_t cap);
+
+/**
+ * mproc_any_unpack() - a struct from a value
+ * @any:	value of the kind MPROC_ANY_PACK
+ * @type:	descriptor of the struct
+ * @ret:	where the struct goes
+ * @arena:	where what it points to goes, see mproc_pack_decode(); NULL will do for a
+ *		struct without pointers
+ *
+ * Return: 0, -EPROTO if @any is of another kind, or as mproc_pack_decode() with the
+ * default limits.
+ */
+MPROC_API MPROC_MUST int mproc_any_unpack(const struct mproc_any *any,
+					  const struct mproc_pack_type *type, void *ret,
+					  struct mproc_pack_arena *arena);
+
+#ifndef __cplusplus
+static inline struct mproc_any mproc_any_of_any(struct mproc_any any)
+{
+	return any;
+}
+
+static inline struct mproc_any mproc_any_of_ptr(const struct mproc_any *any)
+{
+	return *any;
+}
+
+/* clang-format off */
+/*
+ * MPROC_ANY(7), MPROC_ANY(0.5), MPROC_ANY("text"): a value from a bool, a number, a text
+ * that ends in a NUL, a reference, a struct mproc_any or a pointer to one.
+ */
+#define MPROC_ANY(x) _Generic((x), \
+	bool: mproc_any_bool, \
+	char: mproc_any_int, \
+	signed char: mproc_any_int, \
+	short: mproc_any_int, \
+	int: mproc_any_int, \
+	long: mproc_any_int, \
+	long long: mproc_any_int, \
+	unsigned char: mproc_any_uint, \
+	unsigned short: mproc_any_uint, \
+	unsigned: mproc_any_uint, \
+	unsigned long: mproc_any_uint, \
+	unsigned long long: mproc_any_uint, \
+	float: mproc_any_float, \
+	double: mproc_any_float, \
+	char *: mproc_any_str, \
+	const char *: mproc_any_str, \
+	struct mproc_ref: mproc_any_ref, \
+	struct mproc_any *: mproc_any_of_ptr, \
+	const struct mproc_any *: mproc_any_of_ptr, \
+	struct mproc_any: mproc_any_of_any)(x)
+/* clang-format on */
+
+/* A pointer to that, for a call. */
+#define MPROC_ANY_PTR(x) ((const struct mproc_any[1]){ MPROC_ANY(x) })
+#endif
 
 MPROC_END_DECLS
 

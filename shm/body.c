@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What strings and lists are made of: a head under a lock, and blocks that come and go
+ *
+ * The head has two states, and the lowest bit of its version says which one is the
+ * present. Who has the lock writes the other one whole, then the version: the commit.
+ * So several words change by one store, nothing is to be written again after a death
+ * but the one thing below, and who looks without the lock reads the version, the state
+ * and the version again.
+ *
+ * What the object holds is in one block, or the room behind the head. It is changed in
+ * place only where the present state does not look: behind what is in use, or before it.
+ * The exception is one slot that is replaced: the new state carries what is to be
+ * written (patch), and whoever finds that writes it before he does anything else.
+ *
+ * Blocks. New ones are private to the caller while he fills them. Then the present state
+ * names them as limbo, and they are published; the new state says that they are in use,
+ * and names as limbo what was given up:
+ *
+ *	killed before		new blocks			old blocks
+ *	the limbo		private: the reaper's		in use
+ *	they are published	private: the reaper's		in use
+ *	the commit		limbo: who comes frees them	in use
+ *	the end			in use				limbo: likewise
+ *
+ * What is in limbo is named by offset and generation, and made one's own by a CAS that
+ * names both, before it is freed: who was killed between leaves it to the reaper, and who
+ * begins again finds it gone. The slots that name blocks in limbo lie in a block that is
+ * in limbo itself, or in use; in limbo it is freed only when no slot of it counts any
+ * more (n_limbo is 0).
+ *
+ * The user's lock and what is told of a death between lock and unlock: see cells.c.
+ * Operations here are whole, so they tell nothing; lock() does.
+ */
+
+#include "shm/body.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include <mproc/mutex.h>
+
+#include "ipc/clock.h"
+#include "ipc/error.h"
+#include "ipc/lock.h"
+#include "ipc/participant.h"
+#include "ipc/waitable.h"
+#include "shm/arena.h"
+#include "shm/cells_layout.h"
+
+static mproc_mutex *mutex_of(const struct mproc__body *b)
+{
+	return (mproc_mutex *)&b->shared->lock;
+}
+
+static uint64_t relaxed(const _Atomic(uint64_t) *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* One store of several whose order a kill must not see turned round. */
+static void put(_Atomic(uint64_t) *word, uint64_t value)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(word, value, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static int broken(const struct mproc__body *b, const char *what)
+{
+	return mproc__fail(-EBADMSG, "%s %s: %s", b->noun, b->name, what);
+}
+
+/*
+ * The lock
+ */
+
+static void set_section(struct mproc__body *b, uint64_t next)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	/* Release: who sees the end of a section sees what was changed in it. */
+	atomic_store_explicit(&b->shared->section, next, memory_order_release);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static int take(struct mproc__body *b, int64_t deadline)
+{
+	int r = mproc_mutex_lock(mutex_of(b), deadline);
+
+	if (__builtin_expect(r != MPROC_MUTEX_INHERITED, 1))
+		return r;
+	if (relaxed(&b->shared->section) != MPROC__SECTION_NONE)
+		set_section(b, MPROC__SECTION_LEFT);
+	/* The mutex need not remember: the section does. */
+	r = mproc_mutex_consistent(mutex_of(b));
+	if (r < 0)
+		(void)mproc_mutex_unlock(mutex_of(b));
+	return r;
+}
+
+/* What the calling thread is noted as acting on, so that who removes the object waits. */
+static uint64_t what_of(const struct mproc__body *b, const struct mproc__self *me)
+{
+	return mproc__what(b->object.kind, mproc__self_off(me, b->shared));
+}
+
+static int gone(const struct mproc__body *b)
+{
+	return mproc__fail(-ESTALE, "%s %s: it was removed", b->noun, b->name);
+}
+
+/*
+ * The first thing that every call does which writes: note it, and see that the object is
+ * there. Who removes it makes that seen, and then waits for those who are noted.
+ */
+static int enter(struct mproc__body *b, struct mproc__self **ret, uint64_t *ret_act)
+{
+	struct mproc__self *me = mproc__self(b->shared, b->noun);
+
+	if (!me)
+		return mproc__self_error();
+	*ret = me;
+	*ret_act = mproc__act_begin(me, what_of(b, me));
+	mproc__publish(me);
+	if (__builtin_expect(mproc__object_check(b->segment, &b->object) == 0, 1))
+		return 0;
+	mproc__act_end(me, *ret_act);
+	return gone(b);
+}
+
+/* Does the calling thread have the lock? Return: 1, 0, or negative. */
+static int is_mine(const struct mproc__body *b)
+{
+	struct mproc__self *me = mproc__self(b->shared, b->noun);
+
+	return me ? mproc__lock_mine(&b->shared->lock, me) : mproc__self_error();
+}
+
+int mproc__body_lock(struct mproc__body *b, int64_t deadline)
+{
+	struct mproc__self *me;
+	uint64_t act;
+	int r = enter(b, &me, &act);
+
+	if (r < 0)
+		return r;
+	r = take(b, deadline);
+	if (r >= 0 && mproc__object_check(b->segment, &b->object) < 0) {
+		(void)mproc_mutex_unlock(mutex_of(b));
+		r = gone(b);
+	}
+	if (r >= 0) {
+		if (relaxed(&b->shared->section) == MPROC__SECTION_NONE)
+			set_section(b, MPROC__SECTION_OPEN);
+		r = relaxed(&b->shared->section) == MPROC__SECTION_LEFT ? MPROC_MUTEX_INHERITED : 0;
+	}
+	mproc__act_end(me, act);
+	return r;
+}
+
+int mproc__body_unlock(struct mproc__body *b)
+{
+	/* Only the owner may write the word; the mutex has the text for anybody else. */
+	int r = is_mine(b);
+
+	if (r < 0)
+		return r;
+	if (r && relaxed(&b->shared->section) == MPROC__SECTION_OPEN)
+		set_section(b, MPROC__SECTION_NONE);
+	return mproc_mutex_unlock(mutex_of(b));
+}
+
+int mproc__body_consistent(struct mproc__body *b)
+{
+	int r = is_mine(b);
+
+	if (r < 0)
+		return r;
+	if (!r)
+		return mproc__fail(-EPERM,
+				   "%s %s: consistent: the calling thread has not locked it",
+				   b->noun, b->name);
+	if (relaxed(&b->shared->section) != MPROC__SECTION_LEFT)
+		return mproc__fail(-EINVAL, "%s %s: consistent: nobody has died in it", b->noun,
+				   b->name);
+	set_section(b, MPROC__SECTION_OPEN);
+	return 0;
+}
+
+/*
+ * Under the lock
+ */
+
+/* Free a block that nobody refers to, unless that has been done. */
+static void free_exact(struct mproc__body_call *c, uint64_t off, uint64_t generation)
+{
+	mproc_segment *segment = c->body->segment;
+
+	/* Generation 0: it lies in the object's own block. */
+	if (generation && mproc__arena_adopt_exact(segment, c->me, off, generation) == 0)
+		(void)mproc__arena_free(segment, c->me, off);
+}
+
+static struct mproc__slot *slots_at(const struct mproc__body *b, uint64_t off, uint64_t n)
+{
+	if (n > MPROC__SLOTS_MAX || off % 8)
+		return NULL;
+	return mproc__arena_at(b->segment, off, n * sizeof(struct mproc__slot));
+}
+
+/* End what a commit, ours or that of a dead owner, has begun. */
+static void finish(struct mproc__body_call *c)
+{
+	struct mproc__body_state *s = c->state;
+	uint64_t at = relaxed(&s->patch_at), n = relaxed(&s->n_limbo);
+	uint64_t off = relaxed(&s->limbo_block);
+	struct mproc__slot *slot;
+
+	if (at) {
+		if (at <= c->len && c->body->unit == sizeof(struct mproc__slot))
+			mproc__slot_put((struct mproc__slot *)(void *)c->block.mem + c->first + at -
+						1,
+					mproc__slot_get(&s->patch));
+		atomic_signal_fence(memory_order_seq_cst);
+		/* Release: who sees that there is no patch sees it in its place. */
+		atomic_store_explicit(&s->patch_at, 0, memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+	}
+	if (n) {
+		slot = slots_at(c->body, relaxed(&s->limbo_slots), n);
+		for (uint64_t i = 0; slot && i < n; i++) {
+			struct mproc__item item = mproc__slot_get(&slot[i]);
+
+			if (mproc__item_is_far(item))
+				free_exact(c, mproc__item_off(item), item.tail);
+		}
+		put(&s->n_limbo, 0);
+	}
+	if (off) {
+		free_exact(c, off, relaxed(&s->limbo_generation));
+		put(&s->limbo_block, 0);
+	}
+}
+
+/* Where the present block is. Return: 0 or -EBADMSG. */
+static int find_block(struct mproc__body_call *c)
+{
+	struct mproc__body *b = c->body;
+	uint64_t off = relaxed(&c->state->block), generation = relaxed(&c->state->generation);
+
+	if (!generation) {
+		c->block = mproc__body_room(b);
+		return off == b->room_off ? 0 : broken(b, "its block is none");
+	}
+	if (off != b->seen_block || generation != b->seen_generation) {
+		b->seen_block = 0;
+		b->seen_cap = mproc__arena_len(b->segment, off);
+		b->seen_mem = mproc__arena_at(b->segment, off, b->seen_cap);
+		b->seen_cap /= b->unit;
+		if (!b->seen_mem || !b->seen_cap ||
+		    mproc__arena_generation_of(b->segment, off) != generation)
+			return broken(b, "its block is none");
+		b->seen_generation = generation;
+		b->seen_block = off;
+	}
+	c->block = (struct mproc__body_block){ off, generation, b->seen_mem, b->seen_cap };
+	return 0;
+}
+
+static int look(struct mproc__body_call *c)
+{
+	struct mproc__body *b = c->body;
+	char text[MPROC__ERROR_MAX];
+	int r;
+
+	c->version = relaxed(&b->shared->version);
+	c->state = &b->shared->state[c->version & 1];
+	r = find_block(c);
+	if (r < 0)
+		return r;
+	c->first = relaxed(&c->state->first);
+	c->len = relaxed(&c->state->len);
+	if (c->first > c->block.cap || c->len > c->block.cap - c->first)
+		return broken(b, "more is in use than there is");
+	if (__builtin_expect(relaxed(&c->state->patch_at) || relaxed(&c->state->n_limbo) ||
+				     relaxed(&c->state->limbo_block),
+			     0)) {
+		mproc__error_keep(text);
+		finish(c);
+		mproc__error_put_back(text);
+	}
+	/*
+	 * A reader without the lock who sees what is written from here on, where an earlier
+	 * state looked, sees that this is another version.
+	 */
+	atomic_thread_fence(memory_order_release);
+	return 0;
+}
+
+int mproc__body_begin(struct mproc__body_call *ret, struct mproc__body *b, int64_t deadline)
+{
+	int r = enter(b, &ret->me, &ret->act);
+
+	if (r < 0)
+		return r;
+	ret->body = b;
+	ret->nested = mproc__lock_mine(&b->shared->lock, ret->me);
+	r = ret->nested ? 0 : take(b, deadline);
+	if (r < 0) {
+		mproc__act_end(ret->me, ret->act);
+		return r;
+	}
+	/* It may have been removed while we waited. */
+	r = mproc__object_check(b->segment, &b->object) < 0 ? gone(b) : look(ret);
+	return r < 0 ? mproc__body_end(ret, r) : 0;
+}
+
+int mproc__body_end(struct mproc__body_call *c, int r)
+{
+	int end = c->nested ? 0 : mproc_mutex_unlock(mutex_of(c->body));
+
+	mproc__act_end(c->me, c->act);
+	return r < 0 || end == 0 ? r : end;
+}
+
+struct mproc__body_block mproc__body_room(const struct mproc__body *b)
+{
+	return (struct mproc__body_block){ b->room_off, 0, (unsigned char *)(b->shared + 1),
+					   b->room };
+}
+
+int mproc__body_alloc(struct mproc__body_call *c, uint64_t units, uint64_t reserve,
+		      struct mproc__body_block *ret)
+{
+	struct mproc__body *b = c->body;
+	uint64_t off, unit = b->unit;
+	char text[MPROC__ERROR_MAX];
+	int r = -ENOSPC;
+
+	if (units > UINT64_MAX / 4 / unit)
+		return mproc__fail(-ENOSPC, "%s %s: %" PRIu64 " times %" PRIu64 " bytes wanted",
+				   b->noun, b->name, units, unit);
+	if (reserve <= units) {
+		mproc__error_keep(text);
+		r = mproc__arena_alloc(b->segment, c->me, (units + reserve) * unit, false, &off);
+		if (r == -ENOSPC)
+			mproc__error_put_back(text);
+	}
+	if (r == -ENOSPC)
+		r = mproc__arena_alloc(b->segment, c->me, units * unit, false, &off);
+	if (r < 0)
+		return r;
+	ret->off = off;
+	ret->generation = mproc__arena_generation_of(b->segment, off);
+	ret->cap = mproc__arena_len(b->segment, off);
+	ret->mem = mproc__arena_at(b->segment, off, ret->cap);
+	ret->cap /= unit;
+	return ret->mem && ret->cap >= units ? 0 : broken(b, "the arena gave a block that is none");
+}
+
+void mproc__body_abort(struct mproc__body_call *c, const struct mproc__body_block *block)
+{
+	(void)mproc__arena_free(c->body->segment, c->me, block->off);
+}
+
+/* The publishing has failed: somebody has overwritten the words of blocks of ours. */
+static int unpublish(struct mproc__body_call *c, const struct mproc__body_block *block,
+		     const struct mproc__slot *slot, uint64_t n)
+{
+	mproc_segment *segment = c->body->segment;
+
+	for (uint64_t i = 0; i < n; i++) {
+		struct mproc__item item = mproc__slot_get(&slot[i]);
+
+		if (mproc__item_is_far(item) &&
+		    mproc__arena_generation_of(segment, mproc__item_off(item)) == item.tail)
+			(void)mproc__arena_free(segment, c->me, mproc__item_off(item));
+	}
+	put(&c->state->n_limbo, 0);
+	if (block && mproc__arena_generation_of(segment, block->off) == block->generation)
+		(void)mproc__arena_free(segment, c->me, block->off);
+	put(&c->state->limbo_block, 0);
+	return broken(c->body, "somebody has overwritten its blocks");
+}
+
+int mproc__body_publish(struct mproc__body_call *c, const struct mproc__body_block *block,
+			uint64_t slots, uint64_t n)
+{
+	mproc_segment *segment = c->body->segment;
+	struct mproc__body_state *s = c->state;
+	struct mproc__slot *slot = n ? slots_at(c->body, slots, n) : NULL;
+	int r = 0;
+
+	if (n && !slot)
+		return broken(c->body, "its slots lie nowhere");
+	put(&s->limbo_slots, slots);
+	put(&s->limbo_generation, block ? block->generation : 0);
+	put(&s->limbo_block, block ? block->off : 0);
+	put(&s->n_limbo, n);
+	if (block)
+		r = mproc__arena_publish(segment, c->me, block->off);
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		struct mproc__item item = mproc__slot_get(&slot[i]);
+
+		if (mproc__item_is_far(item))
+			r = mproc__arena_publish(segment, c->me, mproc__item_off(item));
+	}
+	return r < 0 ? unpublish(c, block, slot, n) : 0;
+}
+
+void mproc__body_commit(struct mproc__body_call *c, const struct mproc__body_next *next)
+{
+	struct mproc__body_shared *shared = c->body->shared;
+	struct mproc__body_state *s = &shared->state[(c->version + 1) & 1];
+	bool drop = next->drop_block && c->block.generation;
+
+	atomic_store_explicit(&s->block, next->block.off, memory_order_relaxed);
+	atomic_store_explicit(&s->generation, next->block.generation, memory_order_relaxed);
+	atomic_store_explicit(&s->first, next->first, memory_order_relaxed);
+	atomic_store_explicit(&s->len, next->len, memory_order_relaxed);
+	atomic_store_explicit(&s->limbo_block, drop ? c->block.off : 0, memory_order_relaxed);
+	atomic_store_explicit(&s->limbo_generation, c->block.generation, memory_order_relaxed);
+	atomic_store_explicit(&s->limbo_slots, next->drop_slots, memory_order_relaxed);
+	atomic_store_explicit(&s->n_limbo, next->n_drop, memory_order_relaxed);
+	atomic_store_explicit(&s->patch_at, next->patch_at, memory_order_relaxed);
+	if (next->patch_at) {
+		mproc__slot_put(&s->patch, next->patch);
+		mproc__slot_put(&s->gone, next->gone);
+		atomic_store_explicit(&s->limbo_slots, mproc__body_off(c->body, &s->gone),
+				      memory_order_relaxed);
+		atomic_store_explicit(&s->n_limbo, mproc__item_is_far(next->gone),
+				      memory_order_relaxed);
+	}
+	atomic_signal_fence(memory_order_seq_cst);
+	/* Release: the state and what it names stand before it is the present one. */
+	atomic_store_explicit(&shared->version, c->version + 1, memory_order_release);
+	/* See look(): what is written from here on. */
+	atomic_thread_fence(memory_order_release);
+	c->version++;
+	c->state = s;
+	c->block = next->block;
+	c->first = next->first;
+	c->len = next->len;
+	finish(c);
+	mproc__waitable_signal_all(&shared->waitable, c->me);
+}
+
+/*
+ * Removal. The entry in the catalogue says that the object is gone; who is inside a call
+ * has been seen to be, and comes out. The content is given up by one more commit, so a
+ * remover who is killed leaves nothing that the next one does not find.
+ */
+
+static void give_up(struct mproc__body_call *c)
+{
+	struct mproc__body_next next = { .block = mproc__body_room(c->body), .drop_block = true };
+
+	if (look(c) < 0)
+		return;
+	if (c->body->unit == sizeof(struct mproc__slot)) {
+		next.drop_slots = c->block.off + c->first * c->body->unit;
+		next.n_drop = c->len;
+	}
+	mproc__body_commit(c, &next);
+}
+
+int mproc__body_dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off,
+			uint64_t len, bool wait, uint32_t kind, uint64_t unit)
+{
+	mproc_segment *segment = mproc__segment_of(range);
+	const struct mproc__object object = {
+		.kind = kind, .off = off, .len = len, .mem = mproc__arena_at(segment, off, len)
+	};
+	const struct mproc__body_spec spec = { .noun = mproc__kind_name(kind), .unit = unit };
+	struct mproc__body body;
+	struct mproc__body_call c = { .body = &body, .me = me };
+	uint64_t what = mproc__what(kind, off);
+	struct mproc__lock *lock;
+	int r;
+
+	if (!object.mem || mproc__body_handle(&body, segment, &object, &spec) < 0)
+		return 0;
+	/* Who comes from now on sees that it is gone; who has come is noted. */
+	mproc__fence_all(me);
+	lock = &body.shared->lock;
+	r = mproc__lock_take(lock, me, what, wait ? MPROC_FOREVER : MPROC_NOWAIT);
+	if (r < 0 && r != -EDEADLK)
+		return !wait;
+	give_up(&c);
+	if (r == MPROC__LOCK_INHERITED)
+		mproc__lock_repaired(lock, me);
+	if (r != -EDEADLK)
+		mproc__lock_release(lock, me);
+	while (mproc__somebody_at(me, what)) {
+		if (!wait)
+			return 1;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return 0;
+}
+
+/*
+ * Without the lock
+ */
+
+void mproc__body_peek(const struct mproc__body *b, struct mproc__body_peek *ret)
+{
+	ret->version = atomic_load_explicit(&b->shared->version, memory_order_acquire);
+	ret->state = &b->shared->state[ret->version & 1];
+	ret->block = relaxed(&ret->state->block);
+	ret->first = relaxed(&ret->state->first);
+	ret->len = relaxed(&ret->state->len);
+}
+
+bool mproc__body_peeked(const struct mproc__body *b, const struct mproc__body_peek *peek)
+{
+	/*
+	 * The version did not change, so whatever was read is of it; and while it was this one
+	 * nobody was in a section, at the moment of the look.
+	 */
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&b->shared->section, memory_order_acquire) ==
+		       MPROC__SECTION_NONE &&
+	       relaxed(&b->shared->version) == peek->version;
+}
+
+uint64_t mproc__body_len(const struct mproc__body *b)
+{
+	struct mproc__body_peek peek;
+
+	/* Each turn that fails has met another's commit. */
+	for (int i = 0; i < 1000; i++) {
+		mproc__body_peek(b, &peek);
+		atomic_thread_fence(memory_order_acquire);
+		if (relaxed(&b->shared->version) == peek.version)
+			break;
+	}
+	return peek.len;
+}
+
+uint64_t mproc__body_version(const struct mproc__body *b)
+{
+	return atomic_load_explicit(&b->shared->version, memory_order_acquire);
+}
+
+struct change {
+	const struct mproc__body *body;
+	uint64_t seen, now;
+};
+
+static int try_change(void *arg)
+{
+	struct change *change = arg;
+
+	if (mproc__object_check(change->body->segment, &change->body->object) < 0)
+		return gone(change->body);
+	change->now = mproc__body_version(change->body);
+	return change->now == change->seen ? -EAGAIN : 0;
+}
+
+int mproc__body_wait(struct mproc__body *b, uint64_t *seen, int64_t deadline)
+{
+	struct change change = { .body = b, .seen = *seen };
+	struct mproc__self *me;
+	uint64_t act;
+	int r;
+
+	if (deadline < 0)
+		return mproc__deadline_check("wait", deadline);
+	r = enter(b, &me, &act);
+	if (r < 0)
+		return r;
+	r = mproc__waitable_wait(&b->shared->waitable, me, what_of(b, me), deadline, NULL,
+				 try_change, &change);
+	mproc__act_end(me, act);
+	if (r == 0)
+		*seen = change.now;
+	return r;
+}

@@ -14,6 +14,7 @@
 #include "shm/arena.h"
 #include "shm/catalogue.h"
 #include "shm/dict.h"
+#include "shm/string.h"
 
 const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_catalogue,
@@ -22,6 +23,7 @@ const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_pool,
 	&mproc__kind_dict,
 	&mproc__kind_namespace,
+	&mproc__kind_string,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */
 	NULL,               /* ends the list, and lets it be empty */
 };

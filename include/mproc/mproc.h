@@ -32,6 +32,7 @@
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>
 #include <mproc/semaphore.h>
+#include <mproc/string.h>
 #include <mproc/task.h>
 #include <mproc/thread.h>
 #include <mproc/timer.h>

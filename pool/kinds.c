@@ -14,6 +14,7 @@
 #include "shm/arena.h"
 #include "shm/catalogue.h"
 #include "shm/dict.h"
+#include "shm/list.h"
 #include "shm/string.h"
 
 const struct mproc__kind *const mproc__kinds[] = {
@@ -23,6 +24,7 @@ const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_pool,
 	&mproc__kind_dict,
 	&mproc__kind_namespace,
+	&mproc__kind_list,
 	&mproc__kind_string,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */
 	NULL,               /* ends the list, and lets it be empty */

@@ -20,6 +20,7 @@
 #include <mproc/future.h>
 #include <mproc/guard.h>
 #include <mproc/latch.h>
+#include <mproc/list.h>
 #include <mproc/local.h>
 #include <mproc/mutex.h>
 #include <mproc/namespace.h>

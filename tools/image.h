@@ -17,6 +17,7 @@
 #include "pipes/queue_layout.h"
 #include "pool/pool_layout.h"
 #include "shm/arena_layout.h"
+#include "shm/body_layout.h"
 #include "shm/catalogue_layout.h"
 #include "shm/cells_layout.h"
 #include "shm/dict_layout.h"
@@ -115,6 +116,7 @@ struct image_object {
 	struct image_pool pool;
 	struct image_cells cells;
 	struct mproc__dict_look dict; /* or namespace */
+	struct mproc__body_look body; /* a string or a list */
 };
 
 struct image_arena {

@@ -294,6 +294,20 @@ static void read_dict(struct image *image, struct image_object *object)
 	free(copy);
 }
 
+static void read_body(struct image *image, struct image_object *object)
+{
+	struct mproc__body_shared head;
+
+	if (object->view.len < sizeof(head)) {
+		impossible(object, "%u bytes are too few", (unsigned)object->view.len);
+		return;
+	}
+	if (!copy_object(image, object, &head, sizeof(head), 0))
+		return;
+	if (!mproc__body_check(&head, object->view.len, &object->body))
+		impossible(object, "its head is impossible, or of another layout");
+}
+
 char *image_type_text(char buf[80], const struct image_cells *cells)
 {
 	return mproc__cell_text(buf, 80, cells->geometry.kind, cells->geometry.size,
@@ -316,6 +330,10 @@ void image_read_object(struct image *image, struct image_object *object)
 	case MPROC__KIND_DICT:
 	case MPROC__KIND_NAMESPACE:
 		read_dict(image, object);
+		break;
+	case MPROC__KIND_LIST:
+	case MPROC__KIND_STRING:
+		read_body(image, object);
 		break;
 	default:
 		break;

@@ -233,6 +233,19 @@ static json_object *dict_json(const struct image *image, const struct image_obje
 	return ret;
 }
 
+static json_object *body_json(const struct image *image, const struct image_object *object)
+{
+	const struct mproc__body_look *body = &object->body;
+	json_object *ret = json_object_new_object();
+
+	json_put_uint(ret, "len", body->len);
+	json_put_uint(ret, "changes", body->version);
+	json_put(ret, "lock_owner", owner_json(image, body->owner));
+	json_put_bool(ret, "left_by_the_dead", body->left);
+	json_put_bool(ret, "unfinished", body->busy);
+	return ret;
+}
+
 static json_object *object_json(const struct image *image, const struct image_object *object)
 {
 	bool whole = image_object_is_whole(object);
@@ -259,6 +272,9 @@ static json_object *object_json(const struct image *image, const struct image_ob
 	if (whole &&
 	    (object->view.kind == MPROC__KIND_DICT || object->view.kind == MPROC__KIND_NAMESPACE))
 		json_put(ret, mproc__kind_name(object->view.kind), dict_json(image, object));
+	if (whole &&
+	    (object->view.kind == MPROC__KIND_LIST || object->view.kind == MPROC__KIND_STRING))
+		json_put(ret, mproc__kind_name(object->view.kind), body_json(image, object));
 	return ret;
 }
 

@@ -151,6 +151,42 @@ static bool is_cells(const struct image_object *object)
 	       (object->view.kind == MPROC__KIND_VALUE || object->view.kind == MPROC__KIND_ARRAY);
 }
 
+static bool is_body(const struct image_object *object)
+{
+	return image_object_is_whole(object) &&
+	       (object->view.kind == MPROC__KIND_LIST || object->view.kind == MPROC__KIND_STRING);
+}
+
+static void print_bodies(const struct image *image)
+{
+	static const char *const heads[] = { "NAME", "KIND", "LEN", "CHANGES", "LOCK", NULL };
+	struct table table;
+	size_t n = 0;
+
+	table_begin(&table, "  ", "--rr", heads);
+	for (size_t i = 0; i < image->n_objects; i++) {
+		const struct image_object *object = &image->objects[i];
+		const struct mproc__body_look *body = &object->body;
+		struct text name;
+		char owner[80];
+
+		if (!is_body(object))
+			continue;
+		n++;
+		table_cell(&table, "%s", object_text(&name, object));
+		table_cell(&table, "%s", mproc__kind_name(object->view.kind));
+		table_cell(&table, "%" PRIu64 " %s", body->len,
+			   object->view.kind == MPROC__KIND_LIST ? "items" : "bytes");
+		table_cell(&table, "%" PRIu64, body->version);
+		table_cell(&table, "%s%s%s", owner_text(owner, image, body->owner),
+			   body->left ? "; its last owner died, left as it was" : "",
+			   body->busy ? "; a change is to be finished" : "");
+	}
+	if (n)
+		printf("\nstrings and lists: %zu\n", n);
+	table_end(&table, n ? stdout : NULL);
+}
+
 static void print_cells(const struct image *image)
 {
 	static const char *const heads[] = { "NAME", "TYPE", "ITEMS", "VALUE", "LOCK", NULL };
@@ -187,6 +223,7 @@ static void print_cells(const struct image *image)
 void info_print_objects(const struct image *image)
 {
 	print_cells(image);
+	print_bodies(image);
 	for (size_t i = 0; i < image->n_objects; i++) {
 		const struct image_object *object = &image->objects[i];
 		uint32_t kind = object->view.kind;

@@ -353,6 +353,40 @@ for peer in "SimpleQueue", "Queue":
         lambda this, kind=peer: stream(kind, this["size"], 2, 2))
 
 
+# Lists
+
+
+LIST_ITEMS = 1000
+
+
+@case("list get", "Python Manager().list()", "call", "ns")
+@case("list set", "Python Manager().list()", "call", "ns")
+@case("list append", "Python Manager().list()", "call", "ns")
+@case("list append, pop first", "Python Manager().list()", "call", "ns")
+@case("list append, pop first", "Python Manager().list()", "call", "ns", size=100)
+@case("list insert, delete in 1,000", "Python Manager().list()", "call", "ns")
+def manager_list(this):
+    item = bytes(this["size"]) if this["size"] else 7
+
+    def put():
+        shared[LIST_ITEMS // 2] = item
+
+    def turn():
+        shared.append(item)
+        shared.pop(0)
+
+    def insert():
+        shared.insert(LIST_ITEMS // 2, item)
+        del shared[LIST_ITEMS // 2]
+
+    calls = {"list get": lambda: shared[LIST_ITEMS // 2], "list set": put,
+             "list append": lambda: shared.append(item), "list append, pop first": turn,
+             "list insert, delete in 1,000": insert}
+    with mp.Manager() as manager:
+        shared = manager.list(range(LIST_ITEMS))
+        return call_seconds(calls[this["case"]], 100) * 1e9
+
+
 def main():
     if sys.argv[1:] == ["--list"]:
         for this, _ in CASES:

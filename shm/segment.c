@@ -38,12 +38,14 @@
 #include <unistd.h>
 
 #include "ipc/error.h"
+#include "ipc/opts.h"
 #include "ipc/participant.h"
 #include "shm/arena.h"
 #include "shm/catalogue.h"
 #include "shm/segment.h"
 #include "shm/segment_file.h"
 #include "shm/segment_head.h"
+#include "shm/segment_pages.h"
 
 /* Handles of this process; under the fork lock. */
 static mproc_segment *segments;
@@ -216,6 +218,9 @@ int mproc__segment_enter(mproc_segment **ret, const struct mproc__coming *c)
 		r = mproc__fail_errno(-errno, "%s: madvise", c->what);
 	if (r == 0 && c->fresh)
 		r = mproc__head_write(base, c->head, c->what);
+	if (r == 0 && c->head->flags & MPROC_SEGMENT_HUGE)
+		mproc__pages_huge(base, len, c->head->sections[MPROC__SECTION_DATA].off,
+				  c->fresh ? c->size : 0);
 	if (r == 0)
 		r = handle_new(ret, c, &mapping);
 	if (r < 0)
@@ -258,7 +263,7 @@ static void let_go(mproc_segment *segment, bool leave)
 
 /* Under the fork lock. */
 static int create(mproc_segment **ret, const char *name, const struct mproc__segment_head *head,
-		  const char *what)
+		  const struct mproc_segment_opts *o, const char *what)
 {
 	struct mproc__span spans[MPROC__HEAD_SPANS];
 	mproc_segment *segment = NULL;
@@ -266,7 +271,7 @@ static int create(mproc_segment **ret, const char *name, const struct mproc__seg
 	int r;
 
 	mproc__head_spans(head, spans);
-	r = mproc__file_make(&file, NULL, name, what);
+	r = mproc__file_make(&file, o->dir, name, what);
 	if (r < 0)
 		return r;
 	/* Before anything is allocated in vain. */
@@ -283,6 +288,8 @@ static int create(mproc_segment **ret, const char *name, const struct mproc__seg
 							   .what = what,
 							   .fresh = true,
 						   });
+	if (r == 0 && o->flags & MPROC_SEGMENT_GID)
+		r = mproc__file_give(&file, o->gid, what);
 	if (r == 0)
 		r = mproc__file_publish(&file, head->mode, what);
 	if (r == 0) {
@@ -302,15 +309,18 @@ int mproc_segment_create(mproc_segment **ret, const char *name,
 {
 	struct mproc__segment_head head;
 	char what[MPROC__SEGMENT_WHAT_MAX];
+	struct mproc_segment_opts o;
 	int r;
 
 	assert(ret);
 	mproc__segment_what(what, "create", name);
 	r = mproc__head_make(&head, name, opts, what);
+	if (r == 0)
+		r = mproc__opts_copy(what, &o, sizeof(o), opts);
 	if (r < 0)
 		return r;
 	mproc__fork_lock();
-	r = create(ret, name, &head, what);
+	r = create(ret, name, &head, &o, what);
 	mproc__fork_unlock();
 	return r;
 }
@@ -319,12 +329,17 @@ int mproc_segment_open_or_create(mproc_segment **ret, const char *name,
 				 const struct mproc_segment_opts *opts)
 {
 	char text[MPROC__ERROR_MAX];
+	struct mproc_segment_opts o;
 	int r;
 
+	assert(ret && name);
 	mproc__error_keep(text);
+	r = mproc__opts_copy("open or create", &o, sizeof(o), opts);
+	if (r < 0)
+		return r;
 	/* Each turn that fails has met another process that succeeded in something. */
 	do {
-		r = mproc_segment_open(ret, name);
+		r = mproc__segment_open(ret, o.dir, name);
 		if (r != -ENOENT)
 			break;
 		r = mproc_segment_create(ret, name, opts);
@@ -353,6 +368,7 @@ mproc_segment *mproc_segment_close(mproc_segment *segment)
 
 int mproc_segment_default(mproc_segment **ret)
 {
+	const struct mproc_segment_opts o = { .size = sizeof(o) };
 	struct mproc__segment_head head;
 	mproc_segment *segment;
 	int r = 0;
@@ -365,7 +381,7 @@ int mproc_segment_default(mproc_segment **ret)
 		mproc__fork_lock();
 		segment = atomic_load_explicit(&default_segment, memory_order_relaxed);
 		if (!segment)
-			r = create(&segment, NULL, &head, "default segment");
+			r = create(&segment, NULL, &head, &o, "default segment");
 		if (r == 0)
 			atomic_store_explicit(&default_segment, segment, memory_order_release);
 		mproc__fork_unlock();

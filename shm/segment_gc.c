@@ -20,13 +20,27 @@
 
 #define WHAT_MAX (MPROC_SEGMENT_NAME_MAX + 32)
 
+/* Return: 0, or what is wrong with the name or the directory. */
+static int path_of(char path[MPROC__PATH_MAX], const char *dir, const char *name, const char *what)
+{
+	char resolved[MPROC__PATH_MAX];
+	int r = mproc__segment_dir_of(resolved, dir, what);
+
+	return r < 0 ? r : mproc__segment_path_in(path, resolved, name, what);
+}
+
 int mproc_segment_unlink(const char *name)
+{
+	return mproc_segment_unlink_in(NULL, name);
+}
+
+int mproc_segment_unlink_in(const char *dir, const char *name)
 {
 	char path[MPROC__PATH_MAX], what[WHAT_MAX];
 	int fd, r;
 
 	snprintf(what, sizeof(what), "unlink %s", name);
-	r = mproc__segment_path(path, name, what);
+	r = path_of(path, dir, name, what);
 	if (r < 0)
 		return r;
 	mproc__fork_lock();
@@ -58,9 +72,8 @@ static int clear_temporary(const char *path)
 	return r;
 }
 
-static int gc_temporaries(void)
+static int gc_temporaries(const char *dir)
 {
-	const char *dir = mproc__segment_dir();
 	char path[MPROC__PATH_MAX];
 	struct dirent *entry;
 	DIR *d = opendir(dir);
@@ -81,20 +94,28 @@ static int gc_temporaries(void)
 
 int mproc_segment_gc(const char *name)
 {
+	return mproc_segment_gc_in(NULL, name);
+}
+
+int mproc_segment_gc_in(const char *dir, const char *name)
+{
 	char path[MPROC__PATH_MAX], what[WHAT_MAX], text[MPROC__ERROR_MAX];
 	int r;
 
 	mproc__error_keep(text);
 	if (!name) {
+		r = mproc__segment_dir_of(path, dir, "gc");
+		if (r < 0)
+			return r;
 		mproc__fork_lock();
-		r = gc_temporaries();
+		r = gc_temporaries(path);
 		mproc__fork_unlock();
 		if (r >= 0)
 			mproc__error_put_back(text);
 		return r;
 	}
 	snprintf(what, sizeof(what), "gc %s", name);
-	r = mproc__segment_path(path, name, what);
+	r = path_of(path, dir, name, what);
 	if (r < 0)
 		return r;
 	mproc__fork_lock();

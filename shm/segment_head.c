@@ -125,7 +125,8 @@ int mproc__head_make(struct mproc__segment_head *head, const char *name,
 		     const struct mproc_segment_opts *opts, const char *what)
 {
 	const uint32_t flags = MPROC_SEGMENT_PERSISTENT | MPROC_SEGMENT_DUMP |
-			       MPROC_SEGMENT_DEADLOCK | MPROC_SEGMENT_LOCK_ORDER;
+			       MPROC_SEGMENT_DEADLOCK | MPROC_SEGMENT_LOCK_ORDER |
+			       MPROC_SEGMENT_HUGE | MPROC_SEGMENT_GID;
 	struct mproc_segment_opts o;
 	struct stat ns;
 	int r;
@@ -137,6 +138,10 @@ int mproc__head_make(struct mproc__segment_head *head, const char *name,
 		return mproc__fail(-EINVAL, "%s: unknown flags 0x%" PRIx32, what, o.flags & ~flags);
 	if (!name && (o.flags & MPROC_SEGMENT_PERSISTENT))
 		return mproc__fail(-EINVAL, "%s: without a name it cannot be persistent", what);
+	if (!name && o.dir)
+		return mproc__fail(-EINVAL, "%s: without a name it is in no directory", what);
+	if (o.gid && !(o.flags & MPROC_SEGMENT_GID))
+		return mproc__fail(-EINVAL, "%s: a group is given without MPROC_SEGMENT_GID", what);
 	if (o.mode && ((o.mode & ~0666u) || (o.mode & 0600) != 0600))
 		return mproc__fail(-EINVAL, "%s: mode 0%" PRIo32 " is not within 0600 to 0666",
 				   what, o.mode);
@@ -146,8 +151,9 @@ int mproc__head_make(struct mproc__segment_head *head, const char *name,
 	head->word_size = 8 * sizeof(void *);
 	head->layout = MPROC__LAYOUT;
 	head->sizes = MPROC__LAYOUT_SIZES;
-	head->flags = o.flags;
-	head->mode = name ? or_default(o.mode, 0600) : 0600;
+	/* Who has the group is the file's to say. */
+	head->flags = o.flags & ~(uint32_t)MPROC_SEGMENT_GID;
+	head->mode = or_default(o.mode, 0600);
 	r = sizes_set(head, &o, what);
 	if (r < 0)
 		return r;

@@ -160,6 +160,18 @@ static int64_t create(void)
 	return mproc_segment_create(&segment, "s", SMALL);
 }
 
+static int64_t create_with_all_options(void)
+{
+	mproc_segment *segment;
+
+	return mproc_segment_create(
+		&segment, "s",
+		MPROC_SEGMENT_OPTS(.bytes = SIZE, .processes = 4, .threads = 8, .objects = 4,
+				   .mode = 0660, .gid = (uint32_t)getegid(),
+				   .dir = getenv("MPROC_DIR"),
+				   .flags = MPROC_SEGMENT_GID | MPROC_SEGMENT_HUGE));
+}
+
 static int64_t open_it(void)
 {
 	mproc_segment *segment;
@@ -391,6 +403,10 @@ static void name_was_taken_away(const struct t_sweep_seen *seen)
 /* The name is whose peer it was: one is left that cannot be told from any other. */
 static const struct t_sweep_case cases[] = {
 	T_SWEEP("create", "fresh", nothing, create, name_is_free, .recover = visit),
+	T_SWEEP("create, all options", "fresh", nothing, create_with_all_options, name_is_free,
+		.recover = visit),
+	T_SWEEP("create, all options", "no nameless files", nothing, create_with_all_options,
+		name_is_free, .arrive = forbid_tmpfile, .recover = visit),
 	T_SWEEP("create", "left by the dead", left_by_the_dead, create, name_is_free,
 		.recover = visit),
 	T_SWEEP("create", "in use", lived_in, create, owner_keeps_it_from_the_creator,

@@ -45,6 +45,8 @@ enum mproc_segment_flags {
 	MPROC_SEGMENT_DEADLOCK =
 		4, /* what would wait in a cycle gets -EDEADLK: <mproc/deadlock.h> */
 	MPROC_SEGMENT_LOCK_ORDER = 8, /* record in which order locks are taken: the same */
+	MPROC_SEGMENT_HUGE = 16,      /* ask for huge pages; statistics say how many came */
+	MPROC_SEGMENT_GID = 32,       /* the file is group .gid's */
 	/* Of mproc_segment_attach(): */
 	MPROC_SEGMENT_READ_ONLY = 64,  /* look, change nothing, take no process slot */
 	MPROC_SEGMENT_ANY_OWNER = 128, /* another user's is welcome as well */
@@ -55,11 +57,13 @@ struct mproc_segment_opts {
 	size_t size;        /* of this struct, set by MPROC_SEGMENT_OPTS() */
 	uint64_t bytes;     /* of memory it begins with, its tables included; default 16 MiB */
 	uint64_t bytes_max; /* it may become; default: bytes, or 16 GiB if neither is given */
-	uint32_t mode;      /* permission bits of a named segment; default 0600 */
+	uint32_t mode;      /* permission bits; default 0600 */
 	uint32_t processes; /* attached at the same time; default 64, at most 4,096 */
 	uint32_t threads;   /* of all processes; default 256, at most 16,383 */
 	uint32_t objects;   /* in the catalogue; default 512, at most 65,536 */
 	uint32_t flags;     /* of enum mproc_segment_flags */
+	uint32_t gid;       /* group of the file, with MPROC_SEGMENT_GID */
+	const char *dir;    /* where the name shall be; default MPROC_DIR, or /dev/shm */
 };
 
 /* MPROC_SEGMENT_OPTS(.bytes = 1 << 20); C only, evaluates to a pointer. */
@@ -77,14 +81,23 @@ struct mproc_segment_opts {
  * The name appears when the segment is complete: nobody can open half of one. A
  * name whose processes are all gone, unless persistent, counts as free.
  *
+ * .dir is a directory on any filesystem that can allocate in advance (fallocate(2)) and
+ * lock (F_OFD_SETLK): ext4, xfs, btrfs and tmpfs can. On a disk the segment is a file like
+ * another, in memory while it is used: see mproc_segment_sync(). Who opens it says the
+ * same directory to mproc_segment_attach(), or mproc_segment_open_or_create().
+ *
+ * With MPROC_SEGMENT_GID and a .mode of 0660 the processes of group .gid can attach, who
+ * say MPROC_SEGMENT_ANY_OWNER; 0640 lets them look. In a sticky directory only the owner
+ * can remove the name: a last one out who is of the group leaves it to him.
+ *
  * Return: 0, or -EEXIST if @name is in use, -EINVAL if the name or an option is
  * out of range, -E2BIG if @opts uses a field this library does not know, -ENOSPC
- * if the filesystem has no room, -ENOMEM if the memory cgroup or the address
- * space has none, -EPERM if the name belongs to another user's file, -ENOTSUP if
- * file locks are no proof of life on this filesystem, -EMFILE if this process
- * has 64 segments already, -EBUSY if a process that stands still is in the middle
- * of opening or removing a leftover of that name, or what open(2), fallocate(2)
- * and mmap(2) report.
+ * if the filesystem has no room, -EOPNOTSUPP if it cannot allocate in advance, -ENOMEM if the
+ *memory cgroup or the address space has none, -EPERM if the name belongs to another user's file, or
+ *the group may not be given, -ENOTSUP if file locks are no proof of life on this filesystem,
+ *-EMFILE if this process has 64 segments already, -EBUSY if a process that stands still is in the
+ *middle of opening or removing a leftover of that name, or what open(2), fallocate(2) and mmap(2)
+ *report.
  */
 MPROC_API MPROC_MUST int mproc_segment_create(mproc_segment **ret, const char *name,
 					      const struct mproc_segment_opts *opts);
@@ -211,6 +224,22 @@ MPROC_API MPROC_MUST int mproc_segment_unlink(const char *name);
  * reports.
  */
 MPROC_API MPROC_MUST int mproc_segment_gc(const char *name);
+
+/* The two in another directory than that of segments: @dir as .dir of the options. */
+MPROC_API MPROC_MUST int mproc_segment_unlink_in(const char *dir, const char *name);
+MPROC_API MPROC_MUST int mproc_segment_gc_in(const char *dir, const char *name);
+
+/**
+ * mproc_segment_sync() - wait until the disk has what the segment had
+ * @segment:	handle, or NULL for the default segment
+ *
+ * For segments whose .dir is on a disk; elsewhere there is nothing to wait for. What is
+ * written meanwhile may be on the disk or not: so a machine that stops leaves no segment
+ * that could be trusted, unless it stood still during the sync and after it.
+ *
+ * Return: 0, or -EIO and what else msync(2) reports.
+ */
+MPROC_API MPROC_MUST int mproc_segment_sync(mproc_segment *segment);
 
 /**
  * mproc_segment_default() - the default segment

@@ -194,6 +194,9 @@ static mproc_array *new_array;
 static mproc_queue *new_queue;
 static mproc_pool *new_pool;
 static void *object;
+static struct mproc_segment_stats stats = MPROC_SEGMENT_STATS;
+static struct mproc_segment_iter it = MPROC_SEGMENT_ITER;
+static struct mproc_segment_info info = MPROC_SEGMENT_INFO;
 
 #define T     (mproc_after_ms(20000))
 #define I64   MPROC_TYPE(int64_t)
@@ -336,6 +339,12 @@ static void *object;
 	X(0, mproc_segment_object, &object, seg, "room", sizeof(struct room), NULL, NULL) \
 	X(R, mproc_segment_object, &object, seg, "new", 8, NULL, NULL) \
 	X(R, mproc_segment_object, &object, seg, "new", 8, room_init, NULL) \
+	X(0, mproc_segment_stats, seg, &stats) \
+	X(1, mproc_segment_next, seg, &it, &info) \
+	X(R, mproc_segment_remove, seg, "value") \
+	X(R, mproc_segment_remove, seg, "new") \
+	X(R, mproc_segment_grow, seg, 2 << 20) \
+	X(0, mproc_segment_sync, seg) \
 	X(0, mproc_deadlock_check, seg, told_cycle, NULL) \
 	X(0, mproc_deadlock_order, seg, told_pair, NULL, NULL)
 
@@ -522,6 +531,33 @@ static void reader_takes_no_slot_and_keeps_no_name(void **state)
 	mproc_segment_close(reader);
 }
 
+static void reader_sees_what_grows_meanwhile(void **state)
+{
+	mproc_segment *growing, *reader;
+	unsigned char *far_away;
+	void *seen;
+
+	(void)state;
+	assert_int_equal(
+		mproc_segment_create(&growing, "grow",
+				     MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 16 << 20)),
+		0);
+	assert_int_equal(
+		mproc_segment_attach(&reader,
+				     MPROC_SEGMENT_ATTACH_OPTS(.name = "grow",
+							       .flags = MPROC_SEGMENT_READ_ONLY)),
+		0);
+	assert_int_equal(
+		mproc_segment_object((void **)&far_away, growing, "far", 8 << 20, NULL, NULL), 1);
+	far_away[(8 << 20) - 1] = 77;
+	assert_int_equal(mproc_segment_object(&seen, reader, "far", 8 << 20, NULL, NULL), 0);
+	assert_int_equal(((unsigned char *)seen)[(8 << 20) - 1], 77);
+	assert_int_equal(mproc_segment_stats(reader, &stats), 0);
+	assert_true(stats.growths > 0 && stats.bytes > 8 << 20);
+	mproc_segment_close(reader);
+	mproc_segment_close(growing);
+}
+
 static void leftover_is_absent_for_a_reader_and_stays_for_others(void **state)
 {
 	mproc_segment *s;
@@ -638,6 +674,7 @@ int main(void)
 		TEST(what_needs_no_identity_works),
 		TEST(forked_child_keeps_it),
 		TEST(reader_takes_no_slot_and_keeps_no_name),
+		TEST(reader_sees_what_grows_meanwhile),
 		TEST(leftover_is_absent_for_a_reader_and_stays_for_others),
 		TEST(other_user_reads_by_the_group),
 		TEST(descriptor_for_reading_is_enough),

@@ -26,9 +26,11 @@
 #include <stdint.h>
 
 #include <mproc/common.h>
-#include <mproc/segment.h>
 
 MPROC_BEGIN_DECLS
+
+/* Of <mproc/segment.h>, which includes this. */
+typedef struct mproc_segment mproc_segment;
 
 /* All zero: nothing. */
 struct mproc_ref {

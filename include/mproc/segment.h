@@ -31,6 +31,7 @@
  */
 
 #include <mproc/common.h>
+#include <mproc/ref.h>
 
 MPROC_BEGIN_DECLS
 
@@ -297,6 +298,123 @@ MPROC_API MPROC_MUST int mproc_segment_object(void **ret, mproc_segment *segment
  * Return: the name, "" if anonymous; valid as long as the handle.
  */
 MPROC_API const char *mproc_segment_name(const mproc_segment *segment);
+
+/* What an object is. */
+enum mproc_object_kind {
+	MPROC_OBJECT_VALUE = 5,
+	MPROC_OBJECT_ARRAY = 6,
+	MPROC_OBJECT_QUEUE = 7,
+	MPROC_OBJECT_POOL = 8,
+	MPROC_OBJECT_BLOCK = 9, /* of mproc_segment_object() */
+	MPROC_OBJECT_DICT = 17,
+	MPROC_OBJECT_LIST = 18,
+	MPROC_OBJECT_STRING = 19,
+	MPROC_OBJECT_NAMESPACE = 20,
+	MPROC_OBJECT_RINGLOG = 21,
+};
+
+struct mproc_segment_stats {
+	size_t size;           /* of this struct, set by MPROC_SEGMENT_STATS */
+	uint64_t id;           /* of this segment and no other: what references name */
+	uint64_t bytes;        /* of memory, its tables included */
+	uint64_t bytes_max;    /* that it may become */
+	uint64_t growths;      /* changes of bytes, ever */
+	uint64_t used;         /* bytes in blocks in use */
+	uint64_t free;         /* bytes that blocks can have */
+	uint64_t largest_free; /* bytes of the largest block that could be had at once */
+	uint64_t blocks;       /* in use */
+	uint64_t bytes_huge;   /* in huge pages of this process, with MPROC_SEGMENT_HUGE */
+	uint64_t deaths;       /* processes that went without a close and were cleaned up after */
+	uint64_t takeovers;    /* locks that were taken over from the dead */
+	uint64_t heals;        /* sleeps that only their time limit ended: 0 unless somebody died */
+	uint32_t objects;      /* in the catalogue, with a name or without */
+	uint32_t objects_max;
+	uint32_t processes; /* alive; those that only read do not count */
+	uint32_t processes_max;
+	uint32_t threads; /* alive, of those that have made a call in the segment */
+	uint32_t threads_max;
+};
+
+/* struct mproc_segment_stats stats = MPROC_SEGMENT_STATS; */
+#define MPROC_SEGMENT_STATS \
+	{ \
+		.size = sizeof(struct mproc_segment_stats) \
+	}
+
+/**
+ * mproc_segment_stats() - numbers about a segment
+ * @segment:	handle, or NULL for the default segment
+ * @ret:	filled as far as .size says; what only the caller knows of it is zeroed
+ *
+ * Each number was true at one instant while others go on, not all at the same. Asking
+ * the kernel who lives takes about half a microsecond for each process, going through
+ * the arena about 2 ns for each 4 KiB, counting huge pages much longer.
+ *
+ * Return: 0, or -EINVAL if .size is impossible, or as mproc_segment_default().
+ */
+MPROC_API MPROC_MUST int mproc_segment_stats(mproc_segment *segment,
+					     struct mproc_segment_stats *ret);
+
+/* Where one who looks at all objects has got. Private to whoever looks. */
+struct mproc_segment_iter {
+	uint64_t at;
+};
+
+/* struct mproc_segment_iter it = MPROC_SEGMENT_ITER; */
+#define MPROC_SEGMENT_ITER \
+	{ \
+		0 \
+	}
+
+struct mproc_segment_info {
+	size_t size;           /* of this struct, set by MPROC_SEGMENT_INFO */
+	const char *kind_name; /* "value"; valid for ever */
+	uint64_t bytes;        /* wanted at its creation; blocks it refers to do not count */
+	int64_t since;         /* its creation, CLOCK_REALTIME in ns; 0 if it was not noted */
+	struct mproc_ref ref;  /* by which it can be opened */
+	uint32_t kind;         /* enum mproc_object_kind, or one that this header does not know */
+	char name[64];         /* "" if it has none */
+};
+
+/* struct mproc_segment_info info = MPROC_SEGMENT_INFO; */
+#define MPROC_SEGMENT_INFO \
+	{ \
+		.size = sizeof(struct mproc_segment_info) \
+	}
+
+/**
+ * mproc_segment_next() - the next object of a segment
+ * @segment:	handle, or NULL for the default segment
+ * @it:		where to go on; MPROC_SEGMENT_ITER at first
+ * @ret:	filled as far as .size says
+ *
+ *	while ((r = mproc_segment_next(segment, &it, &info)) > 0)
+ *
+ * In no order that means anything. Others may make and remove objects meanwhile: what
+ * is there all the time is met exactly once; what comes or goes once or never; and what
+ * is told of an object was true of it at one instant. Nothing is locked.
+ *
+ * Return: 1, 0 if there are no more, or as mproc_segment_stats().
+ */
+MPROC_API MPROC_MUST int mproc_segment_next(mproc_segment *segment, struct mproc_segment_iter *it,
+					    struct mproc_segment_info *ret);
+
+/**
+ * mproc_segment_remove() - destroy an object, by name, with its memory
+ * @segment:	segment, or NULL for the default one
+ * @name:	its name
+ *
+ * The name is free at once. As with free(3), it is the program's business that nobody
+ * uses the object any more: who has it open keeps a handle, but the memory may be another
+ * object's by then. All that may be done with such a handle is to close it; an address
+ * may not be used at all. A reference to it is found to be stale: opening by one gives
+ * -ESTALE, now and for ever. A process killed inside the call has removed it or not.
+ *
+ * Return: 0, or -ENOENT if nothing has that name (or only something that is just being
+ * made), -EOPNOTSUPP if it is of a kind that only its own functions can end (queues,
+ * pools), -EINVAL for a name that can be none, -ENOTCONN, -EUSERS, -EROFS.
+ */
+MPROC_API MPROC_MUST int mproc_segment_remove(mproc_segment *segment, const char *name);
 
 /**
  * mproc_after_fork() - attach a forked child to what it inherited, now

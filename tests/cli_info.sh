@@ -34,6 +34,8 @@ hold jobs mutex wait
 first=$pid
 hold jobs open
 second=$pid
+hold jobs look
+onlooker=$pid
 # The youngest one: a sanitizer may have a thread of its own.
 thread=$(printf '%s\n' "/proc/$first/task"/* | sed 's|.*/||' | grep -vx "$first" | sort -n | tail -n 1)
 
@@ -48,6 +50,8 @@ run info jobs
 expect 0 'info by name'
 expect_line '^segment jobs$' 'the name'
 expect_line '^  state +live$' 'the state'
+expect_line "^  owner +[^ ]+, group [^ ]+, mode 0600$" 'whose it is'
+expect_line "^  looking on +$onlooker$" 'who only reads'
 expect_line "^  created +[0-9-]+ [0-9:]+ by holder, pid $first$" 'the creator'
 expect_line '^  size +1 MiB, may grow to 4 MiB; ' 'the size'
 expect_line '^participants: 2 living, 0 dead, of at most 8$' 'the participants'
@@ -70,7 +74,10 @@ idle="one(j['objects'], name=r'id\\x1b[2Jle\\xff')"
 expect_json \
 	"j['segment']['name'] == 'jobs'" \
 	"j['segment']['state'] == 'live'" \
-	"sorted(j['segment']['holders']) == sorted([$first, $second])" \
+	"sorted(j['segment']['holders']) == sorted([$first, $second, $onlooker])" \
+	"j['segment']['onlookers'] == [$onlooker]" \
+	"j['segment']['gid'] == $(id -g)" \
+	"j['segment']['group'] == '$(id -gn)'" \
 	"j['recovered'] == {'deaths': 0, 'takeovers': 0, 'heals': 0}" \
 	"len(j['participants']) == 2" \
 	"one(j['participants'], pid=$first)['exe'] == 'holder'" \

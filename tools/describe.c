@@ -6,6 +6,7 @@
 
 #include "tools/describe.h"
 
+#include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -93,6 +94,34 @@ const char *user_text(struct text *buf, uid_t uid)
 		return text_escape_str(buf, pw->pw_name, TEXT_MAX);
 	snprintf(buf->at, sizeof(buf->at), "%u", (unsigned)uid);
 	return buf->at;
+}
+
+const char *group_text(struct text *buf, gid_t gid)
+{
+	const struct group *gr = getgrgid(gid);
+
+	if (gr)
+		return text_escape_str(buf, gr->gr_name, TEXT_MAX);
+	snprintf(buf->at, sizeof(buf->at), "%u", (unsigned)gid);
+	return buf->at;
+}
+
+size_t segment_onlookers(const struct segment *segment, pid_t ret[FIND_HOLDERS_MAX])
+{
+	const struct found *found = segment->found;
+	const struct image *image = &segment->image;
+	size_t n = 0;
+
+	for (size_t i = 0; i < found->n_holders && i < FIND_HOLDERS_MAX; i++) {
+		bool takes_part = image->verdict != IMAGE_GOOD;
+
+		for (size_t k = 0; k < image->n_procs && !takes_part; k++)
+			takes_part = image->procs[k].pid_ns != namespace_here() ||
+				     (pid_t)image->procs[k].pid == found->holders[i];
+		if (!takes_part)
+			ret[n++] = found->holders[i];
+	}
+	return n;
 }
 
 char *id_text(char buf[33], const unsigned char uuid[16])
@@ -288,6 +317,8 @@ json_object *segment_json(const struct segment *segment)
 	const struct stat *st = &segment->source.st;
 	const char *why, *state = segment_state(segment, &why);
 	struct text buf;
+	pid_t onlookers[FIND_HOLDERS_MAX];
+	size_t n_onlookers;
 	char mode[8];
 
 	json_put_bytes(ret, "name", found->name, TEXT_MAX);
@@ -306,6 +337,8 @@ json_object *segment_json(const struct segment *segment)
 	json_put_text(ret, "user", user_text(&buf, st->st_uid));
 	snprintf(mode, sizeof(mode), "%04o", (unsigned)(st->st_mode & 07777));
 	json_put_text(ret, "mode", mode);
+	json_put_uint(ret, "gid", st->st_gid);
+	json_put_text(ret, "group", group_text(&buf, st->st_gid));
 	json_put_uint(ret, "file_size", (uint64_t)st->st_size);
 	if (image->verdict == IMAGE_GOOD)
 		put_inside(ret, image);
@@ -315,6 +348,11 @@ json_object *segment_json(const struct segment *segment)
 	for (size_t i = 0; i < found->n_holders && i < FIND_HOLDERS_MAX; i++)
 		json_object_array_add(list, json_object_new_uint64((uint64_t)found->holders[i]));
 	json_put(ret, "holders", list);
+	list = json_object_new_array();
+	n_onlookers = segment_onlookers(segment, onlookers);
+	for (size_t i = 0; i < n_onlookers; i++)
+		json_object_array_add(list, json_object_new_uint64((uint64_t)onlookers[i]));
+	json_put(ret, "onlookers", list);
 	return ret;
 }
 

@@ -39,6 +39,17 @@ const char *segment_place(const struct segment *segment);
 /* "root", or the number if it has no name. Return: @buf's text. */
 const char *user_text(struct text *buf, uid_t uid);
 
+/* The same of a group. */
+const char *group_text(struct text *buf, gid_t gid);
+
+/*
+ * The holders that take no part: they have it open to read, or have not attached yet.
+ * None while a participant is in another PID namespace: it may be any of them.
+ *
+ * Return: how many.
+ */
+size_t segment_onlookers(const struct segment *segment, pid_t ret[FIND_HOLDERS_MAX]);
+
 /* 32 hexadecimal digits. Return: @buf. */
 char *id_text(char buf[33], const unsigned char uuid[16]);
 

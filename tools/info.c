@@ -71,6 +71,19 @@ static void print_holders(const struct found *found)
 	printf("%s\n", found->n_holders ? "" : " no process that may be looked into");
 }
 
+static void print_onlookers(const struct segment *segment)
+{
+	pid_t pids[FIND_HOLDERS_MAX];
+	size_t n = segment_onlookers(segment, pids);
+
+	if (!n)
+		return;
+	printf("  %-12s", "looking on");
+	for (size_t i = 0; i < n; i++)
+		printf("%s%d", i ? ", " : " ", (int)pids[i]);
+	printf("\n");
+}
+
 static void print_head(const struct segment *segment)
 {
 	const struct found *found = segment->found;
@@ -78,18 +91,19 @@ static void print_head(const struct segment *segment)
 	const struct mproc__segment_head *head = &image->head;
 	const struct stat *st = &segment->source.st;
 	char size[24], most[24], used[24], when[32], id[33];
-	struct text buf;
+	struct text buf, group;
 
 	printf("segment %s\n",
 	       found->name ? text_escape_str(&buf, found->name, TEXT_MAX) : "anonymous");
 	line("file", "%s%s", text_escape_str(&buf, found->path, TEXT_MAX),
 	     found->name && !st->st_nlink ? " (unlinked)" : "");
 	line("state", "%s", segment_state_text(segment, &buf));
-	line("owner", "%s, mode %04o", user_text(&buf, st->st_uid),
-	     (unsigned)(st->st_mode & 07777));
+	line("owner", "%s, group %s, mode %04o", user_text(&buf, st->st_uid),
+	     group_text(&group, st->st_gid), (unsigned)(st->st_mode & 07777));
 	if (image->verdict != IMAGE_GOOD)
 		return;
 	print_holders(found);
+	print_onlookers(segment);
 	line("id", "%s", id_text(id, head->uuid));
 	line("layout", "%" PRIu32, head->layout);
 	line("size", "%s, may grow to %s; %s of the arena used; grown %" PRIu64 " times",

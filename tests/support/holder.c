@@ -5,6 +5,7 @@
  *
  *	NAME		of the segment; "-" for an anonymous one
  *	open		attach to it instead of making it
+ *	look		the same, to read only, and nothing else of what follows
  *	persistent	it outlives its processes
  *	ordered		it records in which order locks are taken
  *	both		take the mutexes of hold: and want: in both orders first
@@ -223,7 +224,13 @@ int main(int argc, char **argv)
 		return 64;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(120);
-	if (asked(argv + 2, "open"))
+	if (asked(argv + 2, "look"))
+		check(mproc_segment_attach(
+			      &segment,
+			      MPROC_SEGMENT_ATTACH_OPTS(.name = name,
+							.flags = MPROC_SEGMENT_READ_ONLY)),
+		      "look");
+	else if (asked(argv + 2, "open"))
 		check(mproc_segment_open(&segment, name), "open");
 	else
 		check(mproc_segment_create(
@@ -237,7 +244,8 @@ int main(int argc, char **argv)
 								   ? MPROC_SEGMENT_LOCK_ORDER
 								   : 0u))),
 		      "create");
-	fill(segment, argv + 2);
+	if (!asked(argv + 2, "look"))
+		fill(segment, argv + 2);
 	if (asked(argv + 2, "values"))
 		make_values(segment);
 	if (asked(argv + 2, "grid"))

@@ -29,6 +29,7 @@
 #include <mproc/pool.h>
 #include <mproc/queue.h>
 #include <mproc/ref.h>
+#include <mproc/ringlog.h>
 #include <mproc/rmutex.h>
 #include <mproc/rwlock.h>
 #include <mproc/segment.h>

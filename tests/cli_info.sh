@@ -218,6 +218,21 @@ print([w for w in pool["workers"] if w["state"] == "running"][0]["pid"])' "$tmp/
 	end "$parent" KILL
 fi
 
+# The last words of a ring log.
+hold logged persistent log
+kill -STOP "$pid"
+run info logged
+expect 0 'info of a ring log whose writer is stopped'
+expect_line '^  records      12 of 12 ever, ' 'its records'
+expect_line "^    11  .* pid $pid tid $pid  .x1b.2J.x00x$" 'its last record, escaped'
+kill -CONT "$pid"
+end "$pid" KILL
+run info --json logged
+expect 0 'info of a ring log of the dead'
+expect_json "one(j['objects'], name='log')['ringlog']['appended'] == 12" \
+	"len(one(j['objects'], name='log')['ringlog']['last']) == 10" \
+	"one(j['objects'], name='log')['ringlog']['last'][-2]['text'] == 'line 10'"
+
 # Values and arrays, by their types.
 hold values values
 run info values

@@ -182,8 +182,10 @@ void image_unreadable(struct image *ret, int error)
 
 void image_free(struct image *image)
 {
-	for (size_t i = 0; i < image->n_objects; i++)
+	for (size_t i = 0; i < image->n_objects; i++) {
 		free(image->objects[i].pool.workers);
+		free(image->objects[i].ringlog.lines);
+	}
 	free(image->objects);
 	free(image->by_off);
 	free(image->threads);

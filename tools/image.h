@@ -21,6 +21,7 @@
 #include "shm/catalogue_layout.h"
 #include "shm/cells_layout.h"
 #include "shm/dict_layout.h"
+#include "shm/ringlog_layout.h"
 #include "shm/segment_layout.h"
 #include "tools/source.h"
 
@@ -103,6 +104,21 @@ struct image_cells {
 	} value; /* by geometry.kind */
 };
 
+#define IMAGE_LINES    10  /* last records of a ring log */
+#define IMAGE_LINE_MAX 256 /* bytes of each that are kept */
+
+struct image_line {
+	struct mproc__ringlog_record record;
+	unsigned char bytes[IMAGE_LINE_MAX];
+};
+
+struct image_ringlog {
+	struct mproc__ringlog_look look;
+	uint64_t n_records;
+	uint32_t n_lines;
+	struct image_line *lines; /* the youngest, oldest first */
+};
+
 struct image_object {
 	uint32_t entry;
 	struct mproc__entry_view view;
@@ -117,6 +133,7 @@ struct image_object {
 	struct image_cells cells;
 	struct mproc__dict_look dict; /* or namespace */
 	struct mproc__body_look body; /* a string or a list */
+	struct image_ringlog ringlog;
 };
 
 struct image_arena {

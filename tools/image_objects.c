@@ -314,6 +314,78 @@ char *image_type_text(char buf[80], const struct image_cells *cells)
 				cells->geometry.type_name);
 }
 
+/* The records of a copied ring, of which the last ones are kept. */
+static bool take_lines(struct image_ringlog *ring, const uint64_t *words)
+{
+	const struct mproc__ringlog_look *look = &ring->look;
+	uint64_t mask = look->cap / 8 - 1, pos = look->head;
+
+	ring->lines = text_alloc(NULL, IMAGE_LINES * sizeof(*ring->lines));
+	/* Each turn takes a record from what is at most a ring. */
+	while (pos != look->tail) {
+		struct image_line *line = &ring->lines[IMAGE_LINES - 1];
+		uint64_t head[MPROC__RINGLOG_WORDS];
+		size_t n;
+
+		for (uint32_t i = 0; i < MPROC__RINGLOG_WORDS; i++)
+			head[i] = words[(pos / 8 + i) & mask];
+		if (ring->n_lines < IMAGE_LINES)
+			line = &ring->lines[ring->n_lines++];
+		else
+			memmove(ring->lines, ring->lines + 1,
+				(IMAGE_LINES - 1) * sizeof(*ring->lines));
+		if (!mproc__ringlog_record(head, pos, look->tail - pos, look->record_max,
+					   &line->record)) {
+			ring->n_lines--;
+			return false;
+		}
+		n = line->record.len < IMAGE_LINE_MAX ? line->record.len : IMAGE_LINE_MAX;
+		for (size_t i = 0; i < n; i++) {
+			uint64_t at = pos + MPROC__RINGLOG_HEAD + i;
+
+			line->bytes[i] = (unsigned char)(words[at / 8 & mask] >> at % 8 * 8);
+		}
+		ring->n_records++;
+		pos += line->record.size;
+	}
+	return true;
+}
+
+static void read_ringlog(struct image *image, struct image_object *object)
+{
+	struct image_ringlog *ring = &object->ringlog;
+	struct mproc__ringlog_shared head, later;
+	struct mproc__ringlog_look now;
+	uint64_t *words;
+
+	if (object->view.len < sizeof(head)) {
+		impossible(object, "%u bytes are too few", (unsigned)object->view.len);
+		return;
+	}
+	if (!copy_object(image, object, &head, sizeof(head), 0))
+		return;
+	if (!mproc__ringlog_look(&head, object->view.len, &ring->look) || !ring->look.possible) {
+		impossible(object, "its geometry is impossible, or of another layout");
+		return;
+	}
+	/* Only the records are left out of a log that is too large to be looked at. */
+	if (ring->look.cap > image->budget)
+		return;
+	words = text_alloc(NULL, (size_t)ring->look.cap);
+	/* What was overwritten while it was copied is before the head as it is after that. */
+	if (copy_object(image, object, words, (size_t)ring->look.cap, sizeof(head)) &&
+	    copy_object(image, object, &later, sizeof(later), 0)) {
+		if (mproc__ringlog_look(&later, object->view.len, &now) &&
+		    now.head - ring->look.head <= ring->look.tail - ring->look.head)
+			ring->look.head = now.head;
+		else
+			ring->look.head = ring->look.tail;
+		if (!take_lines(ring, words))
+			impossible(object, "what should be a record is none");
+	}
+	free(words);
+}
+
 void image_read_object(struct image *image, struct image_object *object)
 {
 	switch (object->view.kind) {
@@ -334,6 +406,9 @@ void image_read_object(struct image *image, struct image_object *object)
 	case MPROC__KIND_LIST:
 	case MPROC__KIND_STRING:
 		read_body(image, object);
+		break;
+	case MPROC__KIND_RINGLOG:
+		read_ringlog(image, object);
 		break;
 	default:
 		break;

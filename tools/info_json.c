@@ -246,6 +246,32 @@ static json_object *body_json(const struct image *image, const struct image_obje
 	return ret;
 }
 
+static json_object *ringlog_json(const struct image_ringlog *ring)
+{
+	json_object *ret = json_object_new_object(), *lines = json_object_new_array();
+
+	json_put_uint(ret, "appended", ring->look.seq);
+	json_put_uint(ret, "records", ring->n_records);
+	json_put_uint(ret, "bytes", ring->look.tail - ring->look.head);
+	json_put_uint(ret, "bytes_max", ring->look.cap);
+	json_put_uint(ret, "record_max", ring->look.record_max);
+	for (uint32_t i = 0; i < ring->n_lines; i++) {
+		const struct image_line *line = &ring->lines[i];
+		size_t len = line->record.len < IMAGE_LINE_MAX ? line->record.len : IMAGE_LINE_MAX;
+		json_object *one = json_object_new_object();
+
+		json_put_uint(one, "seq", line->record.seq);
+		json_put_uint(one, "time_ns", (uint64_t)line->record.time);
+		json_put_uint(one, "pid", line->record.pid);
+		json_put_uint(one, "tid", line->record.tid);
+		json_put_uint(one, "len", line->record.len);
+		json_put_bytes(one, "text", (const char *)line->bytes, len);
+		json_object_array_add(lines, one);
+	}
+	json_put(ret, "last", lines);
+	return ret;
+}
+
 static json_object *object_json(const struct image *image, const struct image_object *object)
 {
 	bool whole = image_object_is_whole(object);
@@ -266,6 +292,8 @@ static json_object *object_json(const struct image *image, const struct image_ob
 		json_put(ret, "queue", queue_json(image, object));
 	if (whole && object->view.kind == MPROC__KIND_POOL)
 		json_put(ret, "pool", pool_json(image, object));
+	if (whole && object->view.kind == MPROC__KIND_RINGLOG)
+		json_put(ret, "ringlog", ringlog_json(&object->ringlog));
 	if (whole &&
 	    (object->view.kind == MPROC__KIND_VALUE || object->view.kind == MPROC__KIND_ARRAY))
 		json_put(ret, mproc__kind_name(object->view.kind), cells_json(image, object));

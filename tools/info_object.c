@@ -220,6 +220,28 @@ static void print_cells(const struct image *image)
 	table_end(&table, n ? stdout : NULL);
 }
 
+static void print_ringlog(const struct image_object *object)
+{
+	const struct image_ringlog *ring = &object->ringlog;
+	char used[24], cap[24], when[32];
+	struct text buf;
+
+	printf("  records      %" PRIu64 " of %" PRIu64 " ever, each of at most %" PRIu32
+	       " bytes\n",
+	       ring->n_records, ring->look.seq, ring->look.record_max);
+	printf("  ring         %s of %s\n", text_size(used, ring->look.tail - ring->look.head),
+	       text_size(cap, ring->look.cap));
+	for (uint32_t i = 0; i < ring->n_lines; i++) {
+		const struct image_line *line = &ring->lines[i];
+		size_t len = line->record.len < IMAGE_LINE_MAX ? line->record.len : IMAGE_LINE_MAX;
+
+		printf("    %" PRIu64 "  %s  pid %" PRIu32 " tid %" PRIu32 "  %s%s\n",
+		       line->record.seq, text_time(when, (uint64_t)line->record.time),
+		       line->record.pid, line->record.tid, text_escape(&buf, line->bytes, len),
+		       len < line->record.len ? " ..." : "");
+	}
+}
+
 void info_print_objects(const struct image *image)
 {
 	print_cells(image);
@@ -231,13 +253,16 @@ void info_print_objects(const struct image *image)
 
 		if (!image_object_is_whole(object) ||
 		    (kind != MPROC__KIND_QUEUE && kind != MPROC__KIND_POOL &&
-		     kind != MPROC__KIND_DICT && kind != MPROC__KIND_NAMESPACE))
+		     kind != MPROC__KIND_DICT && kind != MPROC__KIND_NAMESPACE &&
+		     kind != MPROC__KIND_RINGLOG))
 			continue;
 		printf("\n%s\n", text_terminal(&shown, object_text(&buf, object)));
 		if (kind == MPROC__KIND_QUEUE)
 			print_queue(image, object);
 		else if (kind == MPROC__KIND_DICT || kind == MPROC__KIND_NAMESPACE)
 			print_dict(image, object);
+		else if (kind == MPROC__KIND_RINGLOG)
+			print_ringlog(object);
 		else
 			print_pool(image, object);
 	}

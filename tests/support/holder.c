@@ -12,6 +12,7 @@
  *	mutex		take the mutex in block "table" and keep it
  *	values		make values and an array, and keep the lock of value "count"
  *	grid		make array "grid", 3 by 4 doubles, and print item [1, 2] at the end
+ *	log		make ring log "log" with 12 records
  *	hold:BLOCK	let a thread, "abba", take the mutex in block BLOCK, made if need be;
  *			from SIGUSR1 on it waits
  *	want:BLOCK	for that in this one,
@@ -28,6 +29,7 @@
 #include <mproc/error.h>
 #include <mproc/mutex.h>
 #include <mproc/queue.h>
+#include <mproc/ringlog.h>
 #include <mproc/segment.h>
 #include <mproc/value.h>
 
@@ -212,6 +214,17 @@ static mproc_array *make_grid(mproc_segment *segment)
 	return grid;
 }
 
+/* The last record is not for terminals. */
+static void make_log(mproc_segment *segment)
+{
+	mproc_ringlog *log;
+
+	check(mproc_ringlog_create(&log, segment, "log", NULL), "log");
+	for (int i = 0; i < 11; i++)
+		check(mproc_ringlog_printf(log, MPROC_FOREVER, "line %d", i), "append");
+	check(mproc_ringlog_append(log, "\033[2J\0x", 6, MPROC_FOREVER), "append");
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 && strcmp(argv[1], "-") != 0 ? argv[1] : NULL;
@@ -250,6 +263,8 @@ int main(int argc, char **argv)
 		make_values(segment);
 	if (asked(argv + 2, "grid"))
 		grid = make_grid(segment);
+	if (asked(argv + 2, "log"))
+		make_log(segment);
 	if (told(argv + 2, "hold:"))
 		begin_abba(segment, argv + 2);
 	puts("ready");

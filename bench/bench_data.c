@@ -8,6 +8,7 @@
  */
 
 #include <mproc/array.h>
+#include <mproc/ringlog.h>
 #include <mproc/segment.h>
 #include <mproc/value.h>
 
@@ -131,6 +132,42 @@ static double run(void (*fn)(void *arg))
 	return bench_call_ns(fn, NULL, 1000);
 }
 
+static mproc_ringlog *ring;
+
+static void make_ringlog(void)
+{
+	mproc_segment *segment;
+
+	bench_check(mproc_segment_create(&segment, NULL, NULL) == 0);
+	bench_check(mproc_ringlog_create(&ring, segment, "ring", NULL) == 0);
+}
+
+static void ringlog_append(void *arg)
+{
+	static const char record[64];
+
+	(void)arg;
+	bench_check(mproc_ringlog_append(ring, record, sizeof(record), MPROC_FOREVER) == 0);
+}
+
+static uint64_t append_until(const _Atomic(uint32_t) *stop, void *arg)
+{
+	uint64_t n = 0;
+
+	for (; !atomic_load_explicit(stop, memory_order_relaxed); n++)
+		ringlog_append(arg);
+	return n;
+}
+
+static double run_ringlog(const struct bench_case *c)
+{
+	make_ringlog();
+	if (c->procs > 1)
+		return bench_rate(c->procs, append_until, NULL, NULL);
+	bench_pin(0);
+	return bench_call_ns(ringlog_append, NULL, 1000);
+}
+
 #define DEFINE_RUN(fn) \
 	static double run_##fn(const struct bench_case *c) \
 	{ \
@@ -168,6 +205,8 @@ static const struct bench_case cases[] = {
 	{ "array load", BENCH_LIMIT, "bare atomic", 0, 1, CALL, NULL, false, run_words_load },
 	{ "array get", "mproc", "", 0, 1, CALL, NULL, false, run_array_get },
 	{ "array copy out", "mproc", "", 8192, 1, CALL, NULL, false, run_array_copy },
+	{ "ringlog append", "mproc", "", 64, 1, CALL, NULL, false, run_ringlog },
+	{ "ringlog append", "mproc", "", 64, 4, "records", "/s", NULL, false, run_ringlog },
 };
 
 int main(int argc, char **argv)

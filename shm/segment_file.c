@@ -357,24 +357,18 @@ int mproc__file_publish(struct mproc__file *file, uint32_t mode, const char *wha
 	return 0;
 }
 
-/* Why @path could not be opened: the reason that counts is whose it is. */
-static int refused(const char *path, int error, bool any_owner, const char *what)
+/* Whose is it, and what? Return: 0, or -EPERM, -EPROTO. */
+static int check_kind(const struct stat *st, bool any_owner, const char *what)
 {
-	struct stat st;
-
-	if (error == -ENOENT)
-		return error;
-	if (lstat(path, &st) < 0)
-		return mproc__fail_errno(error, "%s: %s", what, path);
-	if (S_ISLNK(st.st_mode))
+	if (S_ISLNK(st->st_mode))
 		return mproc__fail(-EPERM, "%s: it is a symbolic link, which is not followed",
 				   what);
-	if (!any_owner && st.st_uid != geteuid() && st.st_uid != 0)
+	if (!any_owner && st->st_uid != geteuid() && st->st_uid != 0)
 		return mproc__fail(-EPERM, "%s: it belongs to user %u, not to %u", what,
-				   (unsigned)st.st_uid, (unsigned)geteuid());
-	if (!S_ISREG(st.st_mode))
+				   (unsigned)st->st_uid, (unsigned)geteuid());
+	if (!S_ISREG(st->st_mode))
 		return mproc__fail(-EPROTO, "%s: it is no regular file", what);
-	return mproc__fail_errno(error, "%s: %s", what, path);
+	return 0;
 }
 
 int mproc__file_ours(int fd, bool any_owner, const char *what)
@@ -383,23 +377,31 @@ int mproc__file_ours(int fd, bool any_owner, const char *what)
 
 	if (fstat(fd, &st) < 0)
 		return mproc__fail_errno(-errno, "%s", what);
-	if (!any_owner && st.st_uid != geteuid() && st.st_uid != 0)
-		return mproc__fail(-EPERM, "%s: it belongs to user %u, not to %u", what,
-				   (unsigned)st.st_uid, (unsigned)geteuid());
-	if (!S_ISREG(st.st_mode))
-		return mproc__fail(-EPROTO, "%s: it is no regular file", what);
-	return 0;
+	return check_kind(&st, any_owner, what);
+}
+
+/* With a text, but for -ENOENT. */
+static int fail_at(const char *path, int error, const char *what)
+{
+	return error == ENOENT ? -ENOENT : mproc__fail_errno(-error, "%s: %s", what, path);
 }
 
 int mproc__file_find_as(const char *path, bool read_only, bool any_owner, const char *what)
 {
-	/* What is no regular file must not make us wait, nor be our terminal. */
-	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK |
-				    O_NOCTTY);
-	int r;
+	int flags = (read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC;
+	struct stat st;
+	int fd, r;
 
+	/* To open it may do something: to who waits at a fifo, or has a lease on a file. */
+	if (lstat(path, &st) < 0)
+		return fail_at(path, errno, what);
+	r = check_kind(&st, any_owner, what);
+	if (r < 0)
+		return r;
+	/* By now it may be another: a terminal that must not be ours, something to wait for. */
+	fd = open(path, flags | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
-		return refused(path, -errno, any_owner, what);
+		return fail_at(path, errno, what);
 	r = mproc__file_ours(fd, any_owner, what);
 	if (r == 0)
 		return fd;

@@ -18,6 +18,15 @@
  * NULL means the default segment: an anonymous one, made by the first call that
  * needs it and shared with children forked after that.
  *
+ * Everybody may write to /dev/shm. A name that another user has taken, with whatever
+ * kind of file, alive or left over, is -EPERM in every call, and the file is left as it
+ * was; only MPROC_SEGMENT_ANY_OWNER lets one attach to it. A symbolic link is not
+ * followed, whoever made it. A file of the caller's or of root's is believed to be meant.
+ * How many names it has is not looked at, since a creator who is killed where files
+ * cannot be without a name leaves two: who may make hard links to files that are not his
+ * (fs.protected_hardlinks=0) can give a user's segment a second name. Under both it is
+ * that one segment, with that user's permissions; removing one leaves the other.
+ *
  * Unless a function says otherwise:
  *
  *	Threads		any number may use one handle at the same time

@@ -6,8 +6,8 @@
  * The bytes of the input are edits of a sound segment with an object of each kind: most
  * inputs get past the door that way, and then meet one impossible word. Some edits
  * are made in the file before it is opened, some in the memory after that, some
- * between two calls. A quarter of the inputs begins with what a killed process has
- * left, who held whatever can be held.
+ * between two calls. Half of the inputs begin with what a killed process has left, who
+ * held whatever can be held; half with objects of fixed length, half with the others.
  *
  *	input	variant 8 | edits before 8 | edits after 8 | edit ... | call 8 ...
  *	edit	region 8 | how 8 | where 16 | value 64
@@ -34,10 +34,11 @@
 #include "shm/segment.h"
 #include "shm/segment_layout.h"
 
-#define VARIANTS    4u
+#define VARIANTS    8u
 #define EDITS_MAX   16u
-#define REGIONS_MAX 64u
+#define REGIONS_MAX 96u
 #define CALL_NS_MAX INT64_C(5000000000) /* of a call that waits 2 ms, on a busy machine */
+#define PAGES       24u
 #define NAME        "fuzzed"
 #define N(array)    (sizeof(array) / sizeof((array)[0]))
 
@@ -112,22 +113,28 @@ static void clear_away(void)
 		rmdir(dir);
 }
 
+static const struct fuzz_objects *objects_of(uint32_t variant)
+{
+	return variant & 4 ? &fuzz_typed : &fuzz_plain;
+}
+
 /* In a child, which does not outlive it: make the segment, and leave it or die in it. */
 static void make_and_end(uint32_t variant)
 {
 	struct mproc_segment_opts opts = fuzz_segment_opts;
+	const struct fuzz_objects *objects = objects_of(variant);
 	mproc_segment *segment;
 
 	if (variant & 2)
 		opts.flags |= MPROC_SEGMENT_DEADLOCK | MPROC_SEGMENT_LOCK_ORDER;
 	if (variant & 2)
 		opts.bytes_max = 4 * opts.bytes;
-	if (mproc_segment_create(&segment, NAME, &opts) < 0 || fuzz_objects_make(segment) < 0) {
+	if (mproc_segment_create(&segment, NAME, &opts) < 0 || objects->make(segment) < 0) {
 		fprintf(stderr, "%s\n", mproc_error_text());
 		_exit(1);
 	}
 	if (variant & 1) {
-		fuzz_objects_hold(segment);
+		objects->hold(segment);
 		kill(getpid(), SIGKILL);
 	}
 	mproc_segment_close(segment);
@@ -187,6 +194,9 @@ static void find_regions(struct variant *v)
 	    24 * sizeof(struct mproc__arena_page));
 	add(v, s[MPROC__SECTION_ARENA].off, s[MPROC__SECTION_ARENA].len);
 	add(v, s[MPROC__SECTION_DATA].off, 4 * MPROC__ARENA_PAGE);
+	/* Small blocks of each class, of which the objects of fuzz_typed consist. */
+	for (uint32_t i = 0; v >= &variants[4] && i < PAGES; i++)
+		add(v, s[MPROC__SECTION_DATA].off + i * UINT64_C(4096), 4096);
 	add_objects(v, &head);
 	add(v, 0, v->size);
 }
@@ -293,7 +303,8 @@ static void edit(struct target *t, struct input *input)
 
 static void call_all(struct target *t, struct input *input)
 {
-	uint32_t n = fuzz_objects_count(), first = (uint32_t)take(input, 1) % n;
+	const struct fuzz_objects *objects = objects_of((uint32_t)(t->variant - variants));
+	uint32_t n = objects->n, first = (uint32_t)take(input, 1) % n;
 	static char now[32];
 
 	/* All the calls that the input has bytes for, at least one. */
@@ -306,7 +317,7 @@ static void call_all(struct target *t, struct input *input)
 		snprintf(now, sizeof(now), "call %u of object %u", op, (first + i) % n);
 		doing = now;
 		start = mproc_now();
-		check(start, fuzz_object_call(t->segment, (first + i) % n, op));
+		check(start, objects->call(t->segment, (first + i) % n, op));
 	}
 }
 

@@ -143,7 +143,7 @@ static int make_queue(mproc_segment *segment)
 	return r;
 }
 
-int fuzz_objects_make(mproc_segment *segment)
+static int make(mproc_segment *segment)
 {
 	struct in_place *o;
 	int r;
@@ -165,7 +165,7 @@ static void hold_memory(mproc_segment *segment)
 		(void)!mproc__arena_alloc(segment, me, len, false, &off);
 }
 
-void fuzz_objects_hold(mproc_segment *segment)
+static void hold(mproc_segment *segment)
 {
 	mproc_value *value;
 	struct in_place *o;
@@ -582,12 +582,14 @@ static int (*const calls[])(mproc_segment *segment, uint8_t op) = {
 	call_value, call_point, call_array, call_points, call_queue, call_memory, call_segment,
 };
 
-uint32_t fuzz_objects_count(void)
-{
-	return IN_PLACE + N(calls);
-}
-
-int fuzz_object_call(mproc_segment *segment, uint32_t i, uint8_t op)
+static int call(mproc_segment *segment, uint32_t i, uint8_t op)
 {
 	return i < IN_PLACE ? call_in_place(segment, i, op) : calls[i - IN_PLACE](segment, op);
 }
+
+const struct fuzz_objects fuzz_plain = {
+	.n = IN_PLACE + N(calls),
+	.make = make,
+	.hold = hold,
+	.call = call,
+};

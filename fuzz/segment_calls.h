@@ -16,19 +16,24 @@
 /* Options of a segment that has room for them all. */
 extern const struct mproc_segment_opts fuzz_segment_opts;
 
-/* Make one object of each kind. Return: 0 or a negative errno. */
-int fuzz_objects_make(mproc_segment *segment);
+struct fuzz_objects {
+	uint32_t n; /* kinds of objects */
 
-/* Take locks, permits, memory, and stay in calls: for who is then killed. */
-void fuzz_objects_hold(mproc_segment *segment);
+	/* Make one object of each kind. Return: 0 or a negative errno. */
+	int (*make)(mproc_segment *segment);
 
-uint32_t fuzz_objects_count(void);
+	/* Take locks, permits, memory, and stay in calls: for who is then killed. */
+	void (*hold)(mproc_segment *segment);
 
-/*
- * Find object @i and make call @op on it, which waits 2 ms at most.
- *
- * Return: what the call returned.
- */
-int fuzz_object_call(mproc_segment *segment, uint32_t i, uint8_t op);
+	/*
+	 * Find object @i and make call @op on it, which waits 2 ms at most.
+	 *
+	 * Return: what the call returned.
+	 */
+	int (*call)(mproc_segment *segment, uint32_t i, uint8_t op);
+};
+
+extern const struct fuzz_objects fuzz_plain; /* what is of a fixed length */
+extern const struct fuzz_objects fuzz_typed; /* what holds values of any length */
 
 #endif /* MPROC_FUZZ_SEGMENT_CALLS_H */

@@ -111,6 +111,46 @@ expect_line '^removed lives: ' 'a leftover of the living'
 gone lives stopped
 there stays half
 
+# A group that is killed while it makes the segment larger leaves one leftover.
+has_grown()
+{
+	[ "$(stat -c %s "$MPROC_DIR/mproc.group")" -gt $((3 << 20)) ]
+}
+
+for i in 1 2 3; do
+	group=''
+	for word in grows 'open grows' 'open grows' open; do
+		# shellcheck disable=SC2086
+		hold group $word
+		group="$group $pid"
+	done
+	rest=$pid
+	wait_until has_grown
+	for pid in $group; do
+		[ "$pid" = "$rest" ] || signal "$pid" KILL
+	done
+	for pid in $group; do
+		[ "$pid" != "$rest" ] || continue
+		wait "$pid" 2>/dev/null
+		unset "holders[$pid]"
+	done
+	run gc
+	there group
+	# Who is left goes on, and so does who comes.
+	run info group
+	expect 0 'info on what was growing'
+	hold group open
+	end "$pid" KILL
+	end "$rest" KILL
+	run gc
+	expect 0 'gc after a group'
+	expect_line '^removed group: [0-9.]+ MiB, made by holder' 'what has grown'
+	gone group
+done
+for file in "$MPROC_DIR"/mproc.group* "$MPROC_DIR"/mproc..tmp*; do
+	[ ! -e "$file" ] || complain "$file was left"
+done
+
 # A name that is made again while it is collected belongs to the living in the end.
 racers=''
 for i in 1 2 3; do
@@ -139,10 +179,26 @@ if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
 	hold foreign
 	end "$pid" KILL
 	chown nobody "$MPROC_DIR/mproc.foreign"
+	mkfifo "$MPROC_DIR/mproc.fifo" "$MPROC_DIR/mproc..tmpPiPe00"
+	mkdir "$MPROC_DIR/mproc.directory"
+	ln -s mproc.foreign "$MPROC_DIR/mproc.symlink"
+	: >"$MPROC_DIR/mproc..tmpTeMp00"
+	squats="fifo .tmpPiPe00 directory symlink .tmpTeMp00"
+	for name in $squats; do
+		chown -h nobody "$MPROC_DIR/mproc.$name"
+	done
+	# Root's own, under a name that somebody else has given it.
+	ln "$MPROC_DIR/other" "$MPROC_DIR/mproc.linked"
+	stat -c '%n %F %i %h %u %a %s %z' "$MPROC_DIR"/* "$MPROC_DIR"/mproc..tmp* >"$tmp/before"
 	run gc --json
-	expect 0 'gc with a foreign file'
-	expect_json "one(j['segments'], name='foreign')['why'] == \"another user's\""
-	there foreign
+	expect 0 'gc with foreign files'
+	expect_json "one(j['segments'], name='foreign')['why'] == \"another user's\"" "j['removed'] == 0" \
+		"j['temporary'] == 0"
+	stat -c '%n %F %i %h %u %a %s %z' "$MPROC_DIR"/* "$MPROC_DIR"/mproc..tmp* >"$tmp/after"
+	cmp -s "$tmp/before" "$tmp/after" || { complain 'gc has touched something'; diff "$tmp/before" "$tmp/after"; }
+	for name in $squats linked; do
+		rm -r "$MPROC_DIR/mproc.$name"
+	done
 	hold ours
 	end "$pid" KILL
 	chmod 1777 "$MPROC_DIR"

@@ -19,12 +19,14 @@
  *	in:SEGMENT	which lies in this segment,
  *	deadline	for a minute
  *	wait		let a thread wait for a message of queue "idle"
+ *	grows		it may become 64 MiB, and does: blocks are allocated without end
  *	close		close every descriptor, as a daemon does
  *
  * It holds a queue "jobs" with three messages, and an anonymous queue. When all is
  * as asked for it prints "ready", and ends with its standard input.
  */
 
+#include <mproc/arena.h>
 #include <mproc/array.h>
 #include <mproc/error.h>
 #include <mproc/mutex.h>
@@ -225,6 +227,24 @@ static void make_log(mproc_segment *segment)
 	check(mproc_ringlog_append(log, "\033[2J\0x", 6, MPROC_FOREVER), "append");
 }
 
+/* Until somebody kills us. What is private goes with us, what is published stays. */
+static void grow(mproc_segment *segment)
+{
+	static void *blocks[4096];
+	uint32_t n = 0;
+	int r;
+
+	for (;;) {
+		r = mproc_arena_alloc(&blocks[n], segment, 100 + n % 7 * 9000);
+		if (r == 0 && n % 3 == 0)
+			check(mproc_arena_publish(segment, blocks[n]), "publish");
+		if (r == 0 && ++n < sizeof(blocks) / sizeof(blocks[0]))
+			continue;
+		while (n)
+			check(mproc_arena_free(segment, blocks[--n]), "free");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 && strcmp(argv[1], "-") != 0 ? argv[1] : NULL;
@@ -248,7 +268,9 @@ int main(int argc, char **argv)
 	else
 		check(mproc_segment_create(
 			      &segment, name,
-			      MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 4 << 20,
+			      MPROC_SEGMENT_OPTS(.bytes = 1 << 20,
+						 .bytes_max = asked(argv + 2, "grows") ? 64 << 20
+										       : 4 << 20,
 						 .processes = 8, .threads = 16, .objects = 32,
 						 .flags = (asked(argv + 2, "persistent")
 								   ? MPROC_SEGMENT_PERSISTENT
@@ -271,6 +293,8 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (asked(argv + 2, "close"))
 		close_range(1, ~0u, 0);
+	if (asked(argv + 2, "grows"))
+		grow(segment);
 	while (read(0, &byte, 1) > 0)
 		;
 	if (grid) {

@@ -26,7 +26,7 @@ OURS = "mproc"
 LIMIT = "limit"
 TIMEOUT = 60
 GROUPS = {  # names for several rooms, as far as they are there
-    "data": ("attach", "data", "dict", "list"),
+    "data": ("attach", "data", "dict", "list", "manager"),
     "locks": ("lock", "rmutex", "semaphore", "rwlock", "condition", "event", "barrier", "latch"),
 }
 NEAR_NS = 150  # a cache line that takes longer there and back has CPUs far apart

@@ -387,6 +387,70 @@ def manager_list(this):
         return call_seconds(calls[this["case"]], 100) * 1e9
 
 
+# What else a Manager has
+
+
+MANAGER = "Python Manager"
+ARRAY_ITEMS = 1024
+
+
+@case("value += under its lock", MANAGER, "a call", "ns")
+@case("array get", MANAGER, "a call", "ns")
+@case("array store", MANAGER, "a call", "ns")
+@case("array copy out", MANAGER, "a call", "ns", size=8 * ARRAY_ITEMS)
+@case("namespace get", MANAGER, "a call", "ns")
+@case("namespace set", MANAGER, "a call", "ns")
+@case("queue put, get", MANAGER, "a call", "ns", size=64)
+@case("lock, unlock", MANAGER, "a call", "ns")
+def manager_others(this):
+    def add():
+        with lock:
+            value.value += 1
+
+    def store():
+        array[7] = 7
+
+    def namespace_set():
+        namespace.x = 7
+
+    def put_and_get():
+        queue.put(message)
+        queue.get()
+
+    def lock_and_unlock():
+        with lock:
+            pass
+
+    calls = {"value += under its lock": add, "array get": lambda: array[7],
+             "array store": store, "array copy out": lambda: array[:],
+             "namespace get": lambda: namespace.x, "namespace set": namespace_set,
+             "queue put, get": put_and_get, "lock, unlock": lock_and_unlock}
+    message = bytes(this["size"])
+    with mp.Manager() as manager:
+        lock, value, namespace = manager.Lock(), manager.Value("q", 0), manager.Namespace(x=7)
+        array, queue = manager.Array("q", range(ARRAY_ITEMS)), manager.Queue()
+        return call_seconds(calls[this["case"]], 100) * 1e9
+
+
+@case("value += under its lock", "Python mp.Value", "a call", "ns")
+@case("array get", "Python mp.Array", "a call", "ns")
+@case("array store", "Python mp.Array", "a call", "ns")
+@case("array copy out", "Python mp.Array", "a call", "ns", size=8 * ARRAY_ITEMS)
+def shared_cells(this):
+    value, array = mp.Value("q", 0), mp.Array("q", range(ARRAY_ITEMS))
+
+    def add():
+        with value.get_lock():
+            value.value += 1
+
+    def store():
+        array[7] = 7
+
+    calls = {"value += under its lock": add, "array get": lambda: array[7],
+             "array store": store, "array copy out": lambda: array[:]}
+    return call_seconds(calls[this["case"]], 100) * 1e9
+
+
 def main():
     if sys.argv[1:] == ["--list"]:
         for this, _ in CASES:

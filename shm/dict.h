@@ -106,6 +106,12 @@ static inline void mproc__dict_set(_Atomic(uint64_t) *word, uint64_t val)
 	atomic_store_explicit(word, val, memory_order_relaxed);
 }
 
+static inline uint64_t mproc__dict_n_buckets(struct mproc__dict_stripe *s)
+{
+	/* Acquire: so many buckets stand, and the part that the last one is in. */
+	return atomic_load_explicit(&s->n_buckets, memory_order_acquire);
+}
+
 /* Checked address of @len bytes that begin a block of the arena. */
 static inline void *mproc__dict_block_at(const mproc_dict *d, uint64_t off, uint64_t len)
 {

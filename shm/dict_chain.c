@@ -82,7 +82,7 @@ int mproc__dict_seek(const mproc_dict *d, const struct mproc__dict_key *key, uin
 		     struct mproc__dict_spot *ret)
 {
 	struct mproc__dict_stripe *s = key->stripe;
-	uint64_t n = mproc__dict_load(&s->n_buckets);
+	uint64_t n = mproc__dict_n_buckets(s);
 	_Atomic(uint64_t) *bucket;
 
 	*ret = (struct mproc__dict_spot){ 0 };
@@ -96,7 +96,7 @@ int mproc__dict_seek_next(const mproc_dict *d, struct mproc__dict_stripe *s, uin
 			  const struct mproc__dict_key *key, uint64_t version,
 			  struct mproc__dict_spot *ret)
 {
-	uint64_t n = mproc__dict_load(&s->n_buckets);
+	uint64_t n = mproc__dict_n_buckets(s);
 	int r;
 
 	for (uint64_t i = 0; i < n; i++) {

@@ -311,8 +311,9 @@ static bool replace_in_place(const mproc_dict *d, const struct mproc__dict_spot 
 	uint64_t meta = mproc__dict_meta(value->kind, class, key->len, value->len);
 
 	if (meta == spot->meta && value->len == 8) {
-		mproc__dict_set(&spot->node->words[mproc__dict_words(key->len)],
-				mproc__dict_word(value->bytes, 8, 0));
+		/* Release: who reads it may take it for the news that something else is done. */
+		atomic_store_explicit(&spot->node->words[mproc__dict_words(key->len)],
+				      mproc__dict_word(value->bytes, 8, 0), memory_order_release);
 		return true;
 	}
 	if (value->len > sizeof(s->stage) || class >= MPROC__ARENA_CLASSES ||

@@ -59,8 +59,9 @@ struct mproc__self {
 	uint32_t n_holds;     /* notes in the record's holds[], which are kept dense */
 	uint32_t holds_quick; /* notes that fast paths may make; 0: all locking is watched */
 	uint32_t n_acts;
-	uint32_t fence; /* this process cannot be reached by membarrier(2) */
-	uint32_t polls; /* budget of the last waits, adapted */
+	uint32_t succeeded; /* the record was a dead thread's, and has its notes */
+	uint32_t fence;     /* this process cannot be reached by membarrier(2) */
+	uint32_t polls;     /* budget of the last waits, adapted */
 	uint32_t n_waits;
 	uint32_t n_releases;               /* of permits; makes the mark of each another one */
 	uint32_t reads_used;               /* which of the record's reads[] are taken */

@@ -53,12 +53,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/error.h"
@@ -327,6 +329,7 @@ static int thread_succeed(struct mproc__self *ret, struct mproc__range *range, u
 		become(ret, range, rec, generation, proc);
 		/* What it was doing must stay noted until it is repaired. */
 		ret->n_acts = MPROC__ACTS;
+		ret->succeeded = 1;
 		return 0;
 	}
 	return -EUSERS;
@@ -565,4 +568,35 @@ bool mproc__somebody_at(struct mproc__self *me, uint64_t what)
 			return true;
 	}
 	return false;
+}
+
+bool mproc__somebody_inside(const struct mproc__self *me, uint64_t what, bool own)
+{
+	struct mproc__range *range = me->range;
+
+	for (uint32_t i = 0; i < range->n_threads; i++) {
+		struct mproc__thread *rec = &range->threads[i];
+		uint64_t word = atomic_load_explicit(&rec->own, memory_order_acquire);
+
+		if (mproc__own_state(word) != MPROC__THREAD_LIVE ||
+		    (rec == me->rec && (!own || me->succeeded)))
+			continue;
+		/* Acquire: see mproc__act_end(). */
+		for (uint32_t k = 0; k < MPROC__ACTS; k++)
+			if (atomic_load_explicit(&rec->acting[k], memory_order_acquire) == what &&
+			    !mproc__dead(range,
+					 mproc__owner_word(i, mproc__owner_generation(word))))
+				return true;
+	}
+	return false;
+}
+
+void mproc__pause(void)
+{
+	int was;
+
+	/* A thread that was cancelled here would end with what it holds. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	pthread_setcancelstate(was, &was);
 }

@@ -122,8 +122,27 @@ static inline void mproc__act_end(struct mproc__self *me, uint64_t depth)
 {
 	atomic_signal_fence(memory_order_seq_cst);
 	me->n_acts = (uint32_t)depth;
+	/* Release: who sees that we are out, and frees what we were in, comes after our last use.
+	 */
 	if (depth < MPROC__ACTS)
-		atomic_store_explicit(&me->rec->acting[depth], 0, memory_order_relaxed);
+		atomic_store_explicit(&me->rec->acting[depth], 0, memory_order_release);
 }
+
+/* Would mproc__act_begin() make a note now? Who relies on his note asks before. */
+static inline bool mproc__act_fits(const struct mproc__self *me)
+{
+	return me->n_acts < MPROC__ACTS;
+}
+
+/*
+ * Is a living thread inside a call on @what? Asked by who removes it, or in the name of who
+ * died removing it. The caller's own note counts if @own: who waits for it would wait for
+ * himself, but who came to clean up in the middle of a call of his own must leave what that
+ * call is about. (Notes of a dead thread whose record the caller has succeeded to do not.)
+ */
+bool mproc__somebody_inside(const struct mproc__self *me, uint64_t what, bool own);
+
+/* A moment between two looks whether they are gone; no cancellation point. */
+void mproc__pause(void);
 
 #endif /* MPROC__PARTICIPANT_H */

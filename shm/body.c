@@ -39,7 +39,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include <mproc/mutex.h>
 
@@ -123,6 +122,10 @@ static int enter(struct mproc__body *b, struct mproc__self **ret, uint64_t *ret_
 	if (!me)
 		return mproc__self_error();
 	*ret = me;
+	/* Without a note the blocks might be freed under us. */
+	if (__builtin_expect(!mproc__act_fits(me), 0))
+		return mproc__fail(-ELOOP, "%s %s: called inside %" PRIu32 " other calls", b->noun,
+				   b->name, me->n_acts);
 	*ret_act = mproc__act_begin(me, what_of(b, me));
 	mproc__publish(me);
 	if (__builtin_expect(mproc__object_check(b->segment, &b->object) == 0, 1))
@@ -487,17 +490,30 @@ int mproc__body_dispose(struct mproc__range *range, struct mproc__self *me, uint
 	mproc__fence_all(me);
 	lock = &body.shared->lock;
 	r = mproc__lock_take(lock, me, what, wait ? MPROC_FOREVER : MPROC_NOWAIT);
-	if (r < 0 && r != -EDEADLK)
+	/*
+	 * Ours already: who removes may have locked it. Who reaps has come here out of a call on
+	 * it, which has looked at the state and goes on with it: for another time.
+	 */
+	if (r < 0 && (r != -EDEADLK || !wait))
 		return !wait;
+	if (!wait && mproc__somebody_inside(me, what, true)) {
+		if (r == MPROC__LOCK_INHERITED)
+			mproc__lock_repaired(lock, me);
+		mproc__lock_release(lock, me);
+		return 1;
+	}
 	give_up(&c);
 	if (r == MPROC__LOCK_INHERITED)
 		mproc__lock_repaired(lock, me);
 	if (r != -EDEADLK)
 		mproc__lock_release(lock, me);
-	while (mproc__somebody_at(me, what)) {
+	/* Also who is asleep in it: awake, he would look at a lock that is another's by then. */
+	while (mproc__somebody_inside(me, what, !wait)) {
+		mproc__wake_slow(&lock->sleepers, INT32_MAX);
+		mproc__wake_slow(&body.shared->waitable.sleepers, INT32_MAX);
 		if (!wait)
 			return 1;
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		mproc__pause();
 	}
 	return 0;
 }

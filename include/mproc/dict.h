@@ -37,8 +37,10 @@
  * a key waits for who is just changing another of the same stripe, also if that process
  * is stopped (SIGSTOP); readers, and other stripes, go on. One that is killed keeps
  * nobody. All calls give -EINVAL for a key that is empty or too long, -ESTALE once the
- * dict is destroyed, -EBADMSG if somebody has scribbled over it, and -EUSERS, -ENOTCONN
- * or (in a segment that was opened to be read) -EROFS if the thread cannot attach.
+ * dict is destroyed, -EBADMSG if somebody has scribbled over it, -ELOOP if the thread is
+ * inside three other calls already (an init function that makes an object, and so on), and
+ * -EUSERS, -ENOTCONN or (in a segment that was opened to be read) -EROFS if the thread
+ * cannot attach.
  */
 
 #include <mproc/any.h>
@@ -149,7 +151,8 @@ MPROC_API mproc_dict *mproc_dict_close(mproc_dict *dict);
  * @dict:	dict; the handle is still to be closed
  *
  * Objects that it refers to stay. Everybody's calls give -ESTALE from now on; those who
- * are inside one are waited for, also while they are stopped.
+ * are inside one are waited for, also while they are stopped. Of a process killed in this
+ * call, the dict's memory and the slot in the segment come back once those have come out.
  *
  * Return: 0, or -ESTALE if it is gone already, -EUSERS, -ENOTCONN.
  */
@@ -309,7 +312,8 @@ MPROC_API MPROC_MUST int mproc_dict_update(mproc_dict *dict, const struct mproc_
 /**
  * mproc_dict_clear() - remove all that is there
  *
- * Stripe by stripe: what others insert meanwhile may stay.
+ * Stripe by stripe: what others insert meanwhile may stay. Who reads or changes an entry of
+ * the stripe that is just being cleared waits until that is done.
  *
  * Return: how many were removed, or a negative errno: some may have been, then.
  */

@@ -27,7 +27,8 @@
  *			touched its return parameters, but for the length on -ENOBUFS
  *
  * Errors that all calls have in common: -ESTALE if the list was removed, -EBADMSG if it is
- * impossible, and those of mproc_mutex_lock(). Calls that store items: -EINVAL if one is
+ * impossible, -ELOOP if the thread is inside three other calls already, and those of
+ * mproc_mutex_lock(). Calls that store items: -EINVAL if one is
  * impossible (no such kind, a length without bytes), -ENOSPC if the segment has no room.
  *
  * A list takes 256 bytes and 16 for each item that there is room for; at first there is

@@ -55,8 +55,8 @@ int mproc__arena_publish(mproc_segment *segment, struct mproc__self *me, uint64_
 int mproc__arena_adopt(mproc_segment *segment, struct mproc__self *me, uint64_t off);
 
 /*
- * The generation of the block in use at @off, which the same offset never has twice
- * within any span of time that matters; 0 if there is none.
+ * The generation of the block in use at @off, 0 if there is none. At one offset they rise
+ * with each allocation, whatever the place is used for in between, around 40 bits.
  */
 uint64_t mproc__arena_generation_of(mproc_segment *segment, uint64_t off);
 

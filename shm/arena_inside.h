@@ -291,6 +291,9 @@ void mproc__arena_runs_mark(const struct mproc__arena_view *v, uint32_t first, u
 int mproc__arena_runs_resize(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
 			     uint32_t want);
 
+/* Under the lock: every generation that is given out from here on is above @generation. */
+void mproc__arena_runs_outlive(const struct mproc__arena_view *v, uint64_t generation);
+
 /*
  * Under the lock: free the run of @n pages at @page, which nobody uses: dropped, or
  * a closed slab.

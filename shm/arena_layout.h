@@ -32,6 +32,12 @@
  *	owner		low bits of the process's generation 8 | its slot 12; of USED
  *			all ones if a program published it itself, 0 if the block
  *			is an object's
+ *
+ * Generations. A run takes the next number of the arena; so does a slab, and each of its
+ * blocks counts on from that, one for each allocation. Before a slab's pages and its table
+ * are given back the arena's number is raised to the highest that they have come to. So at
+ * one place generations only rise, and none comes twice before 2^40 were used up there or
+ * for runs: at a million allocations a second, 12 days and then that very one.
  */
 
 #include <stdalign.h>
@@ -98,7 +104,7 @@ struct mproc__arena {
 
 	/* Under the lock of the runs: */
 	alignas(64) struct mproc__lock lock;
-	_Atomic(uint64_t) births; /* generations given out */
+	_Atomic(uint64_t) births; /* generations: the last one of a run */
 	_Atomic(uint32_t) stale;  /* what follows, and links, are to be rebuilt */
 	_Atomic(uint32_t) tables; /* a page of tables with room + 1, or 0 */
 	_Atomic(uint64_t) bins_filled[2];

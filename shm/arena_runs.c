@@ -72,6 +72,18 @@ static uint64_t birth(const struct mproc__arena_view *v)
 	return n & MPROC__ARENA_GENERATION_MASK;
 }
 
+void mproc__arena_runs_outlive(const struct mproc__arena_view *v, uint64_t generation)
+{
+	uint64_t n = atomic_load_explicit(&v->at->arena->births, memory_order_relaxed);
+	uint64_t ahead = (generation - n) & MPROC__ARENA_GENERATION_MASK;
+
+	/* Around the 40 bits, what is less than half of them away is ahead. */
+	if (ahead <= MPROC__ARENA_GENERATION_MASK >> 1)
+		atomic_store_explicit(&v->at->arena->births, n + ahead, memory_order_relaxed);
+	/* Before the pages are anybody else's. */
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 void mproc__arena_runs_mark(const struct mproc__arena_view *v, uint32_t first, uint32_t from,
 			    uint32_t n)
 {
@@ -350,8 +362,11 @@ int mproc__arena_runs_slab(const struct mproc__arena_view *v, uint32_t shard, ui
 	table = mproc__arena_table_at(v, mproc__arena_table_off(ref, mproc__arena_n_pages(v)));
 	if (!table)
 		return scribbled(v);
-	/* Each allocation of a block adds one; the next slab to use the table begins above. */
-	generation = birth(v) << 16 & MPROC__ARENA_GENERATION_MASK;
+	/*
+	 * Each allocation of a block adds one, and may so come to have what is given to blocks
+	 * elsewhere; here, and in this table, all that comes next is above: see close_slab().
+	 */
+	generation = birth(v);
 	for (uint32_t i = 0; i < mproc__arena_class_blocks(class); i++)
 		atomic_store_explicit(&table->words[i],
 				      mproc__arena_word(generation, 0, MPROC__ARENA_FREE),

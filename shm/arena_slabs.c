@@ -421,10 +421,21 @@ static void close_slab(const struct mproc__arena_view *v, uint32_t page,
 	    !atomic_compare_exchange_strong_explicit(&v->at->pages[page].word, &word, closing,
 						     memory_order_seq_cst, memory_order_relaxed))
 		return;
-	if (free_bits(table, slab->class) == all)
+	if (free_bits(table, slab->class) == all) {
+		/*
+		 * Nobody allocates from what is closing, so the words have their last generations.
+		 * A block has had as many as it was allocated times; what begins in its place, or
+		 * in its word of the table, has to begin above. Killed here we leave a slab that
+		 * is closing, for the rebuilding, and a count that is higher than need be.
+		 */
+		for (uint32_t i = 0; i < blocks; i++)
+			mproc__arena_runs_outlive(v,
+						  mproc__arena_generation(atomic_load_explicit(
+							  &table->words[i], memory_order_relaxed)));
 		mproc__arena_runs_free(v, page, slab->n_pages);
-	else
+	} else {
 		mproc__arena_slab_abandon(v, page, slab->class, closing);
+	}
 }
 
 int mproc__arena_gather(const struct mproc__arena_view *v)

@@ -205,6 +205,53 @@ static void reference_to_a_freed_or_moved_block_is_stale(void **state)
 	}
 }
 
+/* All pages are asked for: what slabs have no block in use are given back before. */
+static void give_slabs_back(void)
+{
+	void *block;
+
+	assert_int_equal(mproc_arena_alloc(&block, segment, (size_t)1 << 20), -ENOSPC);
+}
+
+static void place_of_a_slab_never_has_a_generation_again(void **state)
+{
+	struct mproc_ref first, old, now;
+	void *block;
+
+	(void)state;
+	mproc_segment_close(segment);
+	assert_int_equal(mproc_segment_create(&segment, NULL, MPROC_SEGMENT_OPTS(.bytes = 1 << 20)),
+			 0);
+	block = get(2048);
+	assert_int_equal(mproc_ref_of(&first, segment, block), 0);
+	assert_int_equal(mproc_arena_free(segment, block), 0);
+	/* Far more than there are runs and slabs. */
+	for (int i = 0; i < 1000000; i++)
+		assert_int_equal(mproc_arena_free(segment, get(2048)), 0);
+	do {
+		block = get(2048);
+		assert_int_equal(mproc_ref_of(&old, segment, block), 0);
+		assert_int_equal(mproc_arena_free(segment, block), 0);
+	} while (old.off != first.off);
+	give_slabs_back();
+	do {
+		block = get(2048);
+		assert_int_equal(mproc_ref_of(&now, segment, block), 0);
+		assert_int_equal(mproc_arena_free(segment, block), 0);
+	} while (now.off != first.off);
+	assert_in_range((old.generation - first.generation) & (((uint64_t)1 << 40) - 1), 100000,
+			1000000);
+	assert_in_range((now.generation - old.generation) & (((uint64_t)1 << 40) - 1), 1, 1000);
+	/* Pages where a slab was: likewise. */
+	give_slabs_back();
+	old = now;
+	do {
+		block = get(4096);
+		assert_int_equal(mproc_ref_of(&now, segment, block), 0);
+	} while (now.off / 4096 != old.off / 4096);
+	assert_in_range((now.generation - old.generation) & (((uint64_t)1 << 40) - 1), 1, 1000);
+}
+
 static void structure_of_offsets_is_walked(void **state)
 {
 	mproc_off first = 0;
@@ -289,6 +336,7 @@ int main(void)
 		TEST(block_is_found_by_reference),
 		TEST(reference_that_does_not_fit_is_refused_with_a_text),
 		TEST(reference_to_a_freed_or_moved_block_is_stale),
+		TEST(place_of_a_slab_never_has_a_generation_again),
 		TEST(structure_of_offsets_is_walked),
 		TEST(value_and_array_are_opened_by_reference),
 	};

@@ -36,7 +36,7 @@ typedef struct mproc_segment mproc_segment;
 struct mproc_ref {
 	uint64_t segment;    /* random; which one it is in */
 	uint64_t off;        /* bytes from the start of the segment */
-	uint64_t generation; /* the same offset never has it twice */
+	uint64_t generation; /* the same offset has it once in 2^40 allocations */
 };
 
 #define MPROC_REF_NONE \

@@ -410,6 +410,11 @@ static uint64_t file_size(struct mproc__range *range)
 	return size;
 }
 
+bool mproc__range_is_blind(struct mproc__range *range)
+{
+	return file_size(range) == 0;
+}
+
 uint64_t mproc__range_grown(struct mproc__range *range)
 {
 	uint64_t known = atomic_load_explicit(&range->known, memory_order_relaxed), now;

@@ -133,6 +133,12 @@ static inline uint64_t mproc__self_off(const struct mproc__self *me, const void 
 uint64_t mproc__range_grown(struct mproc__range *range);
 
 /*
+ * Can this process not ask how long the range's file is? It has closed the descriptor, and
+ * finds the file in no other way: it never learns that others have made the segment larger.
+ */
+bool mproc__range_is_blind(struct mproc__range *range);
+
+/*
  * Is [off, off + len) memory of the range that an object can lie in? Addresses behind
  * the file are reserved, and whoever touches them gets a SIGBUS.
  */

@@ -22,6 +22,11 @@
  * first, so that the size that is read next covers it. A number that the published
  * size does not cover, or the file, is not believed.
  *
+ * A process that cannot ask how long the file is, since it has closed its descriptors and
+ * changed its root, never learns of more. What it knows it can read, publish and free;
+ * the lock of the runs is not for it: who has it makes lists and marks anew, and would
+ * leave out what he does not know. Nor does it touch a shard's slab that lies there.
+ *
  * A process that has addresses for a part only, RLIMIT_AS it may be, reads and writes
  * the words of all pages, since these lie before the data; it does not allocate beyond
  * its part, and leaves slabs whose tables lie there to others.
@@ -81,6 +86,25 @@ bool mproc__arena_learn(mproc_segment *segment, uint32_t n)
 		return false;
 	know(&v, n);
 	return true;
+}
+
+bool mproc__arena_is_hidden(const struct mproc__arena_view *v, uint32_t page)
+{
+	uint32_t n = atomic_load_explicit(&v->at->arena->n_pages, memory_order_acquire);
+
+	if (page < mproc__arena_n_pages(v) || page >= n || n > v->at->n_pages_max)
+		return false;
+	mproc__arena_learn(v->segment, n);
+	/* What the file could be asked about and does not cover is scribbled. */
+	return page >= mproc__arena_n_pages(v) && mproc__range_is_blind(v->segment->range);
+}
+
+int mproc__arena_fail_hidden(void)
+{
+	return mproc__fail(-ENOTCONN,
+			   "arena: others have made the segment larger, and this process "
+			   "cannot ask by how much: it has closed the segment's "
+			   "descriptor, and finds the file in no other way");
 }
 
 /* The lock of the runs is held. Return: 0 or -EBADMSG. */

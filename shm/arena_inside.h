@@ -65,6 +65,15 @@ static inline bool mproc__arena_refresh(const struct mproc__arena_view *v)
 }
 
 /*
+ * Is @page one that others have made, and that this process can never know? It must take
+ * what leads there neither for broken nor for unused.
+ */
+bool mproc__arena_is_hidden(const struct mproc__arena_view *v, uint32_t page);
+
+/* What a call then ends with. Return: -ENOTCONN. */
+int mproc__arena_fail_hidden(void);
+
+/*
  * Make the arena larger: by what @n more pages in one run take, if it can be had by
  * more, and let others use it too. What others have made larger meanwhile counts.
  * @why:	why not, in words
@@ -235,9 +244,10 @@ static inline struct mproc__arena_table *mproc__arena_slab_table(const struct mp
 
 /*
  * Take the lock of the runs. After a dead owner the lists are stale; what needs
- * them makes them anew first.
+ * them makes them anew first. Who has it knows all pages.
  *
- * Return: 0 or -EDEADLK.
+ * Return: 0, or -EDEADLK, -ENOTCONN if this process cannot know all pages, -EBADMSG if
+ * their number is impossible; with a text.
  */
 int mproc__arena_runs_lock(const struct mproc__arena_view *v);
 

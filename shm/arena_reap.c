@@ -82,6 +82,9 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 	/* The dead may have allocated in pages that we do not know yet. */
 	mproc__arena_refresh(&v);
 	n_pages = mproc__arena_n_pages(&v);
+	/* For a process that can learn of the others: the slot stays in reaping until then. */
+	if (mproc__arena_is_hidden(&v, n_pages))
+		r = -ENOTCONN;
 	for (uint32_t page = 0; page < n_pages; page += run.n_pages) {
 		word = mproc__arena_page_word(&v, page);
 		if (!mproc__arena_run_at(&v, page, &run)) {

@@ -35,6 +35,24 @@
 
 #include "ipc/error.h"
 
+/*
+ * The lists may lead to pages that were appended since we looked. The number is ours to
+ * compare: it changes under this lock alone.
+ */
+static int know_all(const struct mproc__arena_view *v)
+{
+	uint32_t n;
+
+	mproc__arena_refresh(v);
+	n = atomic_load_explicit(&v->at->arena->n_pages, memory_order_relaxed);
+	if (__builtin_expect(n == mproc__arena_n_pages(v), 1))
+		return 0;
+	/* Rebuilding fewer pages would give out tables whose slabs are not seen. */
+	if (mproc__arena_is_hidden(v, mproc__arena_n_pages(v)))
+		return mproc__arena_fail_hidden();
+	return mproc__fail(-EBADMSG, "arena: its number of pages was scribbled over");
+}
+
 int mproc__arena_runs_lock_until(const struct mproc__arena_view *v, int64_t deadline)
 {
 	int r = mproc__lock_take(&v->at->arena->lock, v->me, v->at->what, deadline);
@@ -45,9 +63,11 @@ int mproc__arena_runs_lock_until(const struct mproc__arena_view *v, int64_t dead
 		mproc__lock_repaired(&v->at->arena->lock, v->me);
 		r = 0;
 	}
-	/* The lists may lead to pages that were appended since we looked. */
-	if (r == 0)
-		mproc__arena_refresh(v);
+	if (r < 0)
+		return r;
+	r = know_all(v);
+	if (r < 0)
+		mproc__arena_runs_unlock(v);
 	return r;
 }
 
@@ -247,8 +267,12 @@ void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, ui
 			    int64_t deadline)
 {
 	struct mproc__arena_run run;
+	char text[MPROC__ERROR_MAX];
 
+	/* Nothing has failed if others do this. */
+	mproc__error_keep(text);
 	if (!v->me || mproc__arena_runs_lock_until(v, deadline) < 0) {
+		mproc__error_put_back(text);
 		/* Release: who takes the note finds the run. */
 		atomic_store_explicit(&v->at->arena->dropped, 1, memory_order_release);
 		return;

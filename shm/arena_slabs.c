@@ -260,6 +260,9 @@ static void let_go(const struct mproc__arena_view *v, uint32_t shard, uint32_t c
 	uint32_t entry = atomic_load_explicit(&sh->current[class], memory_order_relaxed);
 	struct mproc__arena_run run;
 
+	/* The slab would be nobody's and in no map. */
+	if (entry && mproc__arena_is_hidden(v, entry - 1))
+		return;
 	if (entry && slab_at(v, entry - 1, class, &run) && run.shard == shard + 1)
 		mproc__arena_slab_abandon(v, entry - 1, class,
 					  mproc__arena_page_word(v, entry - 1));
@@ -279,7 +282,8 @@ static void mend(const struct mproc__arena_view *v, uint32_t shard)
 		struct mproc__arena_run run;
 
 		atomic_store_explicit(&sh->free[c], 0, memory_order_relaxed);
-		if (!entry)
+		/* What we cannot know is as good as it was: a stale one is found out later. */
+		if (!entry || mproc__arena_is_hidden(v, entry - 1))
 			continue;
 		if (slab_at(v, entry - 1, c, &run)) {
 			if (run.shard == shard + 1)
@@ -322,6 +326,12 @@ static int find(const struct mproc__arena_view *v, uint32_t shard, uint32_t clas
 	mproc__arena_refresh(v);
 	if (take(v, shard, class, ret_rel))
 		return 0;
+	/* The shard is for others: to take another slab would lose this one. */
+	if (mproc__arena_is_hidden(v,
+				   atomic_load_explicit(&v->at->arena->shards[shard].current[class],
+							memory_order_relaxed) -
+					   1))
+		return mproc__arena_fail_hidden();
 	let_go(v, shard, class);
 	/* A bit may be stale, so may be all; who sets them as we go is no reason to stay. */
 	tries = mproc__arena_n_pages(v);

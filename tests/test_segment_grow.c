@@ -25,9 +25,12 @@
 
 #include <cmocka.h>
 
+#include <mproc/arena.h>
 #include <mproc/error.h>
 #include <mproc/segment.h>
 
+#include "ipc/error.h"
+#include "ipc/kind.h"
 #include "ipc/participant.h"
 #include "shm/arena.h"
 #include "shm/arena_inside.h"
@@ -331,6 +334,162 @@ static void blocks_of_the_dead_come_back_from_there(void **state)
 	assert_int_equal(mproc__reap_all(segment->range), 1);
 	assert_int_equal(n_blocks(), 0);
 	assert_true(bytes_free() > MIB);
+}
+
+struct hidden {
+	_Atomic(uint64_t) large; /* a block of pages that all know */
+	_Atomic(uint64_t) n;
+	_Atomic(uint64_t) off[6][8];
+	_Atomic(uint32_t) turn;
+};
+
+static struct hidden *hidden;
+
+/* As one that has closed its descriptors and changed its root: nothing leads to the file. */
+static void be_blind(void)
+{
+	atomic_store(&segment->range->fd, -1);
+	for (uint32_t i = 0; i < segment->range->n_procs; i++)
+		atomic_store(&segment->range->procs[i].fd, UINT32_MAX);
+	t_check(mproc__range_is_blind(segment->range));
+}
+
+static bool hidden_turn_is(void *arg)
+{
+	return atomic_load(&hidden->turn) >= *(uint32_t *)arg;
+}
+
+static void hidden_await(uint32_t turn)
+{
+	t_check(t_wait_until(hidden_turn_is, &turn, mproc_after_ms(20000)));
+}
+
+static bool is_hidden_error(int r)
+{
+	return r == -ENOTCONN && strstr(mproc_error_text(), "cannot ask by how much");
+}
+
+static void live_blind(void *arg)
+{
+	struct mproc__arena_view v;
+	uint64_t off, here, len;
+
+	(void)arg;
+	t_check(alloc(64, &here) == 0);
+	atomic_store(&hidden->turn, 1);
+	hidden_await(2);
+	be_blind();
+	t_check(segment->arena_at.n_pages < atomic_load(&segment->arena->n_pages));
+	/* What it knows stays usable; the freed pages are left to others. */
+	(void)!mproc__fail(-EIO, "of before");
+	t_check(release(atomic_load(&hidden->large)) == 0);
+	t_check(strcmp(mproc_error_text(), "of before") == 0);
+	t_check(is_hidden_error(alloc(8 * MIB, &off)));
+	for (len = 64; len <= 2048; len *= 2) {
+		int r = alloc(len, &off);
+
+		t_check(r == 0 || is_hidden_error(r));
+		t_check(r < 0 || mproc__arena_publish(segment, me(), off) == 0);
+	}
+	v = mproc__arena_view(segment, me());
+	t_check(is_hidden_error(mproc__arena_gather(&v)));
+	t_check(is_hidden_error(mproc_arena_check(segment, mproc_after_ms(1000))));
+	/* What a dead process had there is for others to free: its slot is not to be given back. */
+	t_check(mproc__kind_arena.reap(segment->range, me(), 15, 1) == -ENOTCONN);
+	t_check(release(here) == 0);
+}
+
+/* Dies with blocks that the blind one cannot see, and in a shard that it comes to. */
+static void die_hidden(void *arg)
+{
+	uint64_t off;
+
+	(void)arg;
+	t_check(alloc(100, &off) == 0 && alloc(3 * PAGE, &off) == 0);
+	t_check(mproc__lock_take(&segment->arena->shards[0].lock, me(), 0, MPROC_NOWAIT) == 0);
+	raise(SIGKILL);
+}
+
+/* A published block of @n pages that exist. Return: false if there is no room for it. */
+static bool keep_pages(uint32_t n, uint64_t *ret)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me());
+	uint32_t page;
+	int r;
+
+	assert_int_equal(mproc__arena_runs_lock(&v), 0);
+	r = mproc__arena_runs_alloc(&v, n, 1, &page);
+	mproc__arena_runs_unlock(&v);
+	if (r < 0)
+		return false;
+	*ret = v.at->off + page * PAGE;
+	assert_int_equal(mproc__arena_publish(segment, me(), *ret), 0);
+	return true;
+}
+
+/* The slabs of shard 0 in pages from @first on: lost if the shard forgets them. */
+static uint64_t sum_of_current(uint32_t first)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < MPROC__ARENA_CLASSES; i++) {
+		uint32_t entry = atomic_load(&segment->arena->shards[0].current[i]);
+
+		sum = sum * 31 + (entry > first ? entry : 0);
+	}
+	return sum;
+}
+
+static void who_cannot_learn_of_it_breaks_nothing(void **state)
+{
+	uint64_t off, first = 0, before, current;
+	pid_t pid, dead;
+	uint32_t known;
+
+	(void)state;
+	hidden = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(hidden, MAP_FAILED);
+	make(MIB, 64 * MIB);
+	/* A slab, and so a table; then all pages that there are. */
+	assert_int_equal(alloc(64, &off), 0);
+	assert_int_equal(mproc__arena_publish(segment, me(), off), 0);
+	known = atomic_load(&segment->arena->n_pages);
+	pid = t_spawn(live_blind, NULL);
+	hidden_await(1);
+	for (uint32_t n = 64; n; n /= 2)
+		while (keep_pages(n, &off))
+			first = first ? first : off;
+	atomic_store(&hidden->large, first);
+	/* Slabs in new pages, with tables of the old. */
+	for (uint32_t k = 0; k < 5; k++)
+		for (uint32_t i = 0; i < 8; i++) {
+			assert_int_equal(alloc(UINT64_C(128) << k, &off), 0);
+			assert_int_equal(mproc__arena_publish(segment, me(), off), 0);
+			memset(mproc__arena_at(segment, off, 128), 0x33, 128);
+			atomic_store(&hidden->off[k][i], off);
+		}
+	dead = t_spawn(die_hidden, NULL);
+	assert_int_equal(t_reap(dead), SIGKILL);
+	before = n_blocks() - 2;
+	assert_int_equal(mproc__reap_all(segment->range), 1);
+	assert_int_equal(n_blocks(), before);
+	current = sum_of_current(known);
+	assert_true(current);
+	atomic_store(&hidden->turn, 2);
+	assert_int_equal(t_reap(pid), 0);
+	assert_true(sum_of_current(known) == current);
+	for (uint32_t k = 0; k < 5; k++)
+		for (uint32_t i = 0; i < 8; i++) {
+			off = atomic_load(&hidden->off[k][i]);
+			assert_int_equal(mproc__arena_len(segment, off), 128 << k);
+			assert_int_equal(*(char *)mproc__arena_at(segment, off, 1), 0x33);
+		}
+	/* One block was published at most for each length, and one freed; the pages are found. */
+	assert_in_range(n_blocks(), before - 2, before + 4);
+	assert_int_equal(alloc(256 << 10, &off), 0);
+	assert_int_equal(off, first);
+	assert_int_equal(mproc_arena_check(segment, mproc_after_ms(1000)), 0);
+	munmap(hidden, 4096);
 }
 
 /* Numbers that the file does not cover are not believed. */
@@ -639,6 +798,7 @@ int main(void)
 		TEST(grow_makes_as_much_as_was_asked_for),
 		TEST(others_notice_when_they_come_upon_it),
 		TEST(blocks_of_the_dead_come_back_from_there),
+		TEST(who_cannot_learn_of_it_breaks_nothing),
 		TEST(scribbled_sizes_are_not_believed),
 		TEST(process_with_few_addresses_stays_within_them),
 		TEST(full_filesystem_is_an_error_and_then_goes_on),

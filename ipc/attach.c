@@ -417,7 +417,8 @@ bool mproc__range_is_blind(struct mproc__range *range)
 
 uint64_t mproc__range_grown(struct mproc__range *range)
 {
-	uint64_t known = atomic_load_explicit(&range->known, memory_order_relaxed), now;
+	/* Acquire: who sees what a sibling has found out sees the bytes that it raised before. */
+	uint64_t known = atomic_load_explicit(&range->known, memory_order_acquire), now;
 	size_t size = atomic_load_explicit(&range->size, memory_order_relaxed);
 
 	if (!range->published)
@@ -427,9 +428,10 @@ uint64_t mproc__range_grown(struct mproc__range *range)
 	if (now <= known || now > range->max || now > file_size(range))
 		return known;
 	raise_size(&range->bytes, now < size ? (size_t)now : size);
+	/* Release, and last. */
 	while (known < now &&
 	       !atomic_compare_exchange_weak_explicit(&range->known, &known, now,
-						      memory_order_relaxed, memory_order_relaxed))
+						      memory_order_release, memory_order_acquire))
 		;
 	return known < now ? now : known;
 }

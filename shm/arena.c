@@ -149,11 +149,17 @@ find_known(const struct mproc__arena_view *v, uint64_t off, struct mproc__arena_
 static inline bool find(const struct mproc__arena_view *v, uint64_t off,
 			struct mproc__arena_block *ret)
 {
+	uint32_t known;
+
 	do {
+		known = mproc__arena_n_pages(v);
 		if (__builtin_expect(find_known(v, off, ret), 1))
 			return true;
-		/* It, or the table of its slab, may be younger than our last look. */
-	} while (mproc__arena_refresh(v));
+		/*
+		 * It, or the table of its slab, may be younger than our last look. So may be
+		 * what another thread has learned since: then there is nothing left to learn.
+		 */
+	} while (mproc__arena_refresh(v) || mproc__arena_n_pages(v) != known);
 	return false;
 }
 

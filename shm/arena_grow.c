@@ -48,7 +48,7 @@ static void raise_pages(_Atomic(uint32_t) *word, uint32_t value)
 	uint32_t was = atomic_load_explicit(word, memory_order_relaxed);
 
 	while (was < value &&
-	       !atomic_compare_exchange_weak_explicit(word, &was, value, memory_order_relaxed,
+	       !atomic_compare_exchange_weak_explicit(word, &was, value, memory_order_release,
 						      memory_order_relaxed))
 		;
 }
@@ -73,6 +73,7 @@ static void know(const struct mproc__arena_view *v, uint32_t n)
 
 	raise_pages(&v->at->n_reach, n < reach ? n : reach);
 	raise_pages(&v->at->n_spread, mproc__arena_shards_for(n));
+	/* Last, and released: a thread that sees it sees the others, and what it stands for. */
 	raise_pages(&v->at->n_pages, n);
 }
 

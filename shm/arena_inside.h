@@ -44,7 +44,8 @@ static inline struct mproc__arena_view mproc__arena_view(mproc_segment *segment,
  */
 static inline uint32_t mproc__arena_n_pages(const struct mproc__arena_view *v)
 {
-	return atomic_load_explicit(&v->at->n_pages, memory_order_relaxed);
+	/* Acquire: how many of them we have addresses for, and what stands in their words. */
+	return atomic_load_explicit(&v->at->n_pages, memory_order_acquire);
 }
 
 /* How many of them it has addresses for: their words it can read, the others too. */

@@ -784,6 +784,62 @@ static void threads_learn_of_it_together(void **state)
 	assert_int_equal(stats.n_blocks, 1200);
 }
 
+#define RACES 30000u
+
+struct race {
+	uint64_t off; /* of a block in pages that were appended */
+	_Atomic(uint32_t) round;
+	_Atomic(uint32_t) n_there;
+	_Atomic(uint32_t) n_missed;
+};
+
+static void *look_at_once(void *arg)
+{
+	struct race *race = arg;
+
+	for (uint32_t i = 1; i <= RACES; i++) {
+		uint32_t late = atomic_fetch_add(&race->n_there, 1) % 2 ? i % 61 : i % 7;
+
+		for (uint32_t n = 1; atomic_load(&race->round) < i; n++)
+			if (n % 1024 == 0)
+				sched_yield();
+		/* One comes at every step of the other. */
+		while (late--)
+			atomic_load(&race->n_missed);
+		if (mproc__arena_len(segment, race->off) != PAGE)
+			atomic_fetch_add(&race->n_missed, 1);
+	}
+	atomic_fetch_add(&race->n_there, 1);
+	return NULL;
+}
+
+/* What a thread does not know is looked for once more, also if another has learned it by then. */
+static void who_learns_of_it_second_finds_it_too(void **state)
+{
+	struct race race = { 0 };
+	pthread_t threads[2];
+
+	(void)state;
+	make(least(64 * MIB), 64 * MIB);
+	assert_int_equal(mproc_segment_grow(segment, MIB), 0);
+	assert_int_equal(alloc(32 * PAGE, &race.off), 0);
+	assert_int_equal(alloc(PAGE, &race.off), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, look_at_once, &race), 0);
+	for (uint32_t i = 1; i <= RACES + 1; i++) {
+		while (atomic_load(&race.n_there) < 2 * i)
+			sched_yield();
+		/* As it was before the growth, in this process alone. */
+		atomic_store(&segment->arena_at.n_pages, 16);
+		atomic_store(&segment->arena_at.n_reach, 16);
+		atomic_store(&race.round, i);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(atomic_load(&race.n_missed), 0);
+	assert_int_equal(mproc__arena_len(segment, race.off), PAGE);
+}
+
 #define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
 
 int main(void)
@@ -805,6 +861,7 @@ int main(void)
 		TEST(limit_of_file_sizes_is_an_error_not_a_signal),
 		TEST(locked_memory_is_no_more_than_the_segments),
 		TEST(threads_learn_of_it_together),
+		TEST(who_learns_of_it_second_finds_it_too),
 	};
 
 	/* Sets MPROC_DIR. */

@@ -524,6 +524,38 @@ static void look_at_cells(struct fixture *f, struct image_object *ret)
 	image_free(&image);
 }
 
+/* What was given back is nobody's, though it is not yet joined to what is free beside it. */
+static void dropped_pages_are_told_as_free(void **state)
+{
+	struct fixture *f = *state;
+	const struct mproc__segment_head *head = (void *)f->scratch;
+	struct mproc__arena_look before, now;
+	struct mproc__arena_page *page;
+	struct source source;
+	struct image image;
+	uint64_t off, word;
+
+	memcpy(f->scratch, f->sound, IMAGE_LEN);
+	source_memory(&source, f->scratch, IMAGE_LEN);
+	image_read(&image, &source);
+	before = image.arena.pages;
+	off = object_named(&image, "block")->view.off;
+	image_free(&image);
+	page = (void *)(f->scratch + head->sections[MPROC__SECTION_ARENA].off +
+			sizeof(struct mproc__arena));
+	page += (off - head->sections[MPROC__SECTION_DATA].off) / MPROC__ARENA_PAGE;
+	word = atomic_load(&page->word);
+	assert_int_equal(mproc__arena_state(word), MPROC__ARENA_USED);
+	atomic_store(&page->word,
+		     mproc__arena_word(mproc__arena_generation(word), 0, MPROC__ARENA_DROPPED));
+	image_read(&image, &source);
+	now = image.arena.pages;
+	assert_int_equal(now.n_used, before.n_used - 2);
+	assert_int_equal(now.n_free, before.n_free + 2);
+	assert_int_equal(now.n_private, before.n_private);
+	image_free(&image);
+}
+
 static void value_is_told_by_its_type(void **state)
 {
 	struct fixture *f = *state;
@@ -701,6 +733,7 @@ int main(void)
 		TEST(no_single_wrong_word_does_harm),
 		TEST(no_number_of_wrong_words_does_harm),
 		TEST(many_objects_that_claim_one_place_are_soon_enough),
+		TEST(dropped_pages_are_told_as_free),
 		TEST(value_is_told_by_its_type),
 		TEST(no_string_from_memory_reaches_a_terminal_as_it_is),
 		TEST(sizes_and_ages_are_short),

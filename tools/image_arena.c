@@ -68,6 +68,7 @@ static bool count_run(struct walk *walk, const struct mproc__arena_run *run)
 
 	switch (run->state) {
 	case MPROC__ARENA_FREE:
+	case MPROC__ARENA_DROPPED: /* nobody's, and not joined to its neighbours yet */
 		pages->n_free += run->n_pages;
 		if (run->n_pages > pages->largest_free)
 			pages->largest_free = run->n_pages;

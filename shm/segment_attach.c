@@ -291,7 +291,8 @@ int mproc_segment_attach(mproc_segment **ret, const struct mproc_segment_attach_
 	mproc__segment_what(what, "attach", o.name);
 	if (o.flags & ~flags)
 		return mproc__fail(-EINVAL, "%s: unknown flags 0x%" PRIx32, what, o.flags & ~flags);
-	if (o.name && o.fd)
+	/* Negative is how others say "no descriptor". */
+	if (o.name && o.fd > 0)
 		return mproc__fail(-EINVAL, "%s: both a name and a descriptor (%d) are given", what,
 				   o.fd);
 	if (!o.name && o.dir)

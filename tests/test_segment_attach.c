@@ -456,6 +456,10 @@ static void what_makes_no_sense_is_refused(void **state)
 		       "unknown flags 0x1");
 	assert_refused(MPROC_SEGMENT_ATTACH_OPTS(.name = "jobs", .fd = 7), -EINVAL,
 		       "both a name and a descriptor (7)");
+	/* No descriptor at all is none beside a name. */
+	assert_refused(MPROC_SEGMENT_ATTACH_OPTS(.name = "jobs", .fd = -1), -ENOENT,
+		       "attach jobs: there is no ");
+	assert_refused(MPROC_SEGMENT_ATTACH_OPTS(.fd = -1), -EBADF, "");
 	assert_refused(MPROC_SEGMENT_ATTACH_OPTS(.dir = "/"), -EINVAL, "no name");
 	assert_refused(MPROC_SEGMENT_ATTACH_OPTS(.name = "jobs", .dir = "/no/such"), -ENOENT,
 		       "directory /no/such");

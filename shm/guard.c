@@ -47,11 +47,21 @@ static bool mend(const siginfo_t *info)
 {
 	uintptr_t at = (uintptr_t)info->si_addr & ~(page_size - 1);
 	struct mproc__range *range;
+	uintptr_t off;
 
 	if (info->si_code != BUS_ADRERR)
 		return false;
 	range = mproc__range_find(info->si_addr);
 	if (!range)
+		return false;
+	/*
+	 * Behind what is memory as far as this process knows there are addresses for the
+	 * growth to come. Nobody has been led there, so a stray pointer of the program was,
+	 * and no file was cut: what is wrong would be found out later, and not be this.
+	 */
+	off = (uintptr_t)info->si_addr - atomic_load_explicit(&range->base, memory_order_relaxed);
+	if (off >= atomic_load_explicit(&range->bytes, memory_order_relaxed) &&
+	    !mproc__range_is_spoilt(range))
 		return false;
 	mproc__range_spoil(range);
 	return mmap((void *)at, page_size, PROT_READ | PROT_WRITE,

@@ -461,6 +461,51 @@ static void other_signals_go_where_they_went_before(void **state)
 			fail_msg("way %zu does not end by %d", i, ways[i].end);
 }
 
+static jmp_buf back;
+
+static void jump_back(int sig)
+{
+	(void)sig;
+	longjmp(back, 1);
+}
+
+static void touch_what_nobody_has_made(void *arg)
+{
+	mproc_segment *large;
+	void *object;
+
+	(void)arg;
+	t_check(mproc_segment_create(&large, NULL,
+				     MPROC_SEGMENT_OPTS(.bytes = BYTES, .bytes_max = 64 * BYTES)) ==
+		0);
+	t_check(mproc_guard_install(0) == 0);
+	if (setjmp(back) == 0)
+		/* A stray pointer of the program, into addresses for growing. */
+		*(volatile char *)(atomic_load(&large->range->base) + 40 * BYTES) = 1;
+	t_check(!mproc_guard_is_corrupt(large));
+	t_check(mproc_segment_grow(large, 48 * BYTES) == 0);
+	t_check(mproc_segment_object(&object, large, "new", 8, NULL, NULL) == 1);
+	/* And it is memory of the segment then, not a page of our own. */
+	*(volatile char *)(atomic_load(&large->range->base) + 40 * BYTES) = 0;
+	mproc_segment_close(large);
+}
+
+static void touch_and_jump(void *arg)
+{
+	struct sigaction ours = { .sa_handler = jump_back, .sa_flags = SA_NODEFER };
+
+	t_check(sigaction(SIGBUS, &ours, NULL) == 0);
+	touch_what_nobody_has_made(arg);
+}
+
+static void stray_access_behind_the_end_is_the_programs_own(void **state)
+{
+	(void)state;
+	/* It has the end that it would have without a guard, or the program's own handler. */
+	assert_int_equal(t_reap(t_spawn(touch_what_nobody_has_made, NULL)), SIGBUS);
+	assert_int_equal(t_reap(t_spawn(touch_and_jump, NULL)), 0);
+}
+
 static void flags_of_later_versions_are_refused(void **state)
 {
 	(void)state;
@@ -483,6 +528,7 @@ int main(void)
 		TEST(children_inherit_the_guard_and_its_findings),
 		TEST(who_only_reads_is_guarded_as_well),
 		TEST(other_signals_go_where_they_went_before),
+		TEST(stray_access_behind_the_end_is_the_programs_own),
 		TEST(flags_of_later_versions_are_refused),
 	};
 

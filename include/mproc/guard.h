@@ -35,7 +35,8 @@ MPROC_BEGIN_DECLS
  * mproc_guard_install() - guard this process from now on
  * @flags:	0; other bits are for versions to come
  *
- * A SIGBUS that is not about a segment goes to the handler that was there before, or
+ * A SIGBUS that is not about a segment, or that is about addresses which a segment has
+ * for growing and nobody has made memory of, goes to the handler that was there before, or
  * does what it would have done. The guard stays; further calls change nothing. A
  * handler that is installed over it has to pass on what is not its own.
  *

@@ -285,6 +285,22 @@ int mproc__range_reopen(struct mproc__range *range, const char *what)
 			   what, fd);
 }
 
+int mproc__range_descriptor(struct mproc__range *range)
+{
+	int saved = errno, own;
+	struct stat st;
+
+	own = fcntl(atomic_load_explicit(&range->fd, memory_order_relaxed), F_DUPFD_CLOEXEC, 0);
+	errno = saved;
+	/* Asked of the copy: the number may have become another file's, or do so now. */
+	if (own >= 0 && fstat(own, &st) == 0 && st.st_dev == range->dev && st.st_ino == range->ino)
+		return own;
+	if (own >= 0)
+		close(own);
+	errno = saved;
+	return mproc__range_reopen(range, NULL);
+}
+
 /* What tells others who we are, for display; and the slot is ours. */
 static void slot_publish(struct mproc__range *range, uint32_t proc)
 {

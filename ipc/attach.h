@@ -266,6 +266,12 @@ int mproc__fail_read_only(const char *what);
  */
 int mproc__range_reopen(struct mproc__range *range, const char *what);
 
+/*
+ * The same for what any description of the file serves for, that locks nothing: the
+ * range's own one, if it is there still, needs neither /proc nor permission to open.
+ */
+int mproc__range_descriptor(struct mproc__range *range);
+
 /* The slot this process attached with, or -1. */
 int mproc__range_slot(const struct mproc__range *range);
 

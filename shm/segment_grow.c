@@ -9,10 +9,11 @@
  * All processes have mapped what the segment may become, so nobody need do anything
  * when it grows. Who wants more allocates, at most CHUNK at a time, first what the
  * tables need, then the data behind the published size, and publishes that by raising
- * the size: by a CAS that only raises it. No lock is needed, and so nobody who stands
- * still hinders others: fallocate(2) of what is allocated already changes nothing, also
- * when it fails or is interrupted by a kill (tmpfs takes back only what the failing
- * call itself has added), and of those who publish the same chunk one is heard.
+ * the size: by a CAS that only raises it. No shared lock is needed, and so no process that
+ * stands still hinders others: fallocate(2) of what is allocated already changes nothing,
+ * also when it fails or is interrupted by a kill (tmpfs takes back only what the failing
+ * call itself has added), and of those who publish the same chunk one is heard. Within a
+ * process the fork lock is held for each chunk, see file_get().
  *
  * So for every published size all that lies before it is memory, but for the holes
  * that no page's tables need: publishers begin where an earlier size ends. Killed
@@ -89,23 +90,80 @@ static void publish(mproc_segment *segment, uint64_t end)
 	}
 }
 
+/*
+ * A descriptor of the segment's file, and the fork lock with it: a child that is forked
+ * has no copy, and a thread that is cancelled does not leave it open, nor end in the
+ * middle of the call that grows, which has locks. Given back by file_put().
+ *
+ * Return: -ENOTCONN, without a text, and without the lock.
+ */
+static int file_get(mproc_segment *segment)
+{
+	char text[MPROC__ERROR_MAX];
+	int fd;
+
+	mproc__fork_lock();
+	mproc__error_keep(text);
+	fd = mproc__range_descriptor(segment->range);
+	mproc__error_put_back(text);
+	if (fd < 0)
+		mproc__fork_unlock();
+	return fd;
+}
+
+static void file_put(int fd)
+{
+	close(fd);
+	mproc__fork_unlock();
+}
+
+static int no_file(char *why, size_t cap)
+{
+	snprintf(why, cap, "its file cannot be reached any more");
+	return -ENOTCONN;
+}
+
 /* Is there room for what growing from @size to @end takes? */
-static int check(mproc_segment *segment, int fd, uint64_t size, uint64_t end, char *why, size_t cap)
+static int check(mproc_segment *segment, uint64_t size, uint64_t end, char *why, size_t cap)
 {
 	struct mproc__span lack[MPROC__ARENA_SPANS + 1];
+	int fd, r;
 
+	fd = file_get(segment);
+	if (fd < 0)
+		return no_file(why, cap);
 	lack_of(segment, size, end, lack);
-	return mproc__file_room(fd, segment->range->path, end,
-				bytes_of(lack, MPROC__ARENA_SPANS + 1), why, cap);
+	r = mproc__file_room(fd, segment->range->path, end, bytes_of(lack, MPROC__ARENA_SPANS + 1),
+			     why, cap);
+	file_put(fd);
+	return r;
+}
+
+/* Make memory from @size to @end. Return: 0 or negative. */
+static int allocate(mproc_segment *segment, uint64_t size, uint64_t end, char *why, size_t cap)
+{
+	struct mproc__span lack[MPROC__ARENA_SPANS + 1];
+	int fd, r;
+
+	/* Anew for each chunk, so that a fork waits for no more than one. */
+	fd = file_get(segment);
+	if (fd < 0)
+		return no_file(why, cap);
+	lack_of(segment, size, end, lack);
+	r = mproc__file_extend(fd, lack, MPROC__ARENA_SPANS + 1);
+	file_put(fd);
+	if (r == 0)
+		publish(segment, end);
+	else if (r != -ENOSPC)
+		snprintf(why, cap, "%s", strerror(-r));
+	return r;
 }
 
 int mproc__segment_extend(mproc_segment *segment, uint64_t least, uint64_t end, char *why,
 			  size_t cap)
 {
-	struct mproc__span lack[MPROC__ARENA_SPANS + 1];
 	uint64_t size = mproc__segment_size(segment), next;
-	char text[MPROC__ERROR_MAX];
-	int fd, r = 0;
+	int r;
 
 	if (!segment->range->published) {
 		snprintf(why, cap, "it cannot grow");
@@ -113,27 +171,14 @@ int mproc__segment_extend(mproc_segment *segment, uint64_t least, uint64_t end, 
 	}
 	if (end <= size)
 		return 0;
-	/* Never the range's own descriptor: its number may have become another file's. */
-	mproc__error_keep(text);
-	fd = mproc__range_reopen(segment->range, NULL);
-	mproc__error_put_back(text);
-	if (fd < 0) {
-		snprintf(why, cap, "its file cannot be opened again");
-		return -ENOSPC;
-	}
-	if (check(segment, fd, size, end, why, cap) < 0) {
+	r = check(segment, size, end, why, cap);
+	if (r < 0) {
 		end = least;
-		if (end > size)
-			r = check(segment, fd, size, end, why, cap);
+		r = end > size ? check(segment, size, end, why, cap) : 0;
 	}
 	while (r == 0 && size < end) {
 		next = end - size < CHUNK ? end : size + CHUNK;
-		lack_of(segment, size, next, lack);
-		r = mproc__file_extend(fd, lack, MPROC__ARENA_SPANS + 1);
-		if (r == 0)
-			publish(segment, next);
-		else if (r != -ENOSPC)
-			snprintf(why, cap, "%s", strerror(-r));
+		r = allocate(segment, size, next, why, cap);
 		/* Others may have been faster. */
 		size = mproc__segment_size(segment);
 		if (r == 0 && size < next) {
@@ -145,9 +190,30 @@ int mproc__segment_extend(mproc_segment *segment, uint64_t least, uint64_t end, 
 			r = 0;
 		}
 	}
-	close(fd);
 	/* What is wanted at least is there, whoever has seen to it. */
 	return size >= least ? 0 : -ENOSPC;
+}
+
+/*
+ * Make pages of what is published, if the lock can be had soon. Where somebody stands
+ * still with it this is left to whoever next finds no room: published is had.
+ */
+static int append(const struct mproc__arena_view *v)
+{
+	char text[MPROC__ERROR_MAX];
+	int r;
+
+	mproc__error_keep(text);
+	r = mproc__arena_runs_lock_until(v, mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS));
+	if (r == -ETIMEDOUT) {
+		mproc__error_put_back(text);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	r = mproc__arena_append(v);
+	mproc__arena_runs_unlock(v);
+	return r;
 }
 
 int mproc_segment_grow(mproc_segment *segment, uint64_t bytes)
@@ -186,12 +252,7 @@ int mproc_segment_grow(mproc_segment *segment, uint64_t bytes)
 	if (r < 0)
 		return mproc__fail(r, "grow: %s (%" PRIu64 " B) wanted, it has %s: %s", want, bytes,
 				   mproc__size_text(have, mproc__segment_memory(segment)), why);
-	r = mproc__arena_runs_lock(&v);
-	if (r < 0)
-		return r;
-	r = mproc__arena_append(&v);
-	mproc__arena_runs_unlock(&v);
-	return r;
+	return append(&v);
 }
 
 uint64_t mproc__segment_memory(mproc_segment *segment)

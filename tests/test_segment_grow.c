@@ -840,6 +840,172 @@ static void who_learns_of_it_second_finds_it_too(void **state)
 	assert_int_equal(mproc__arena_len(segment, race.off), PAGE);
 }
 
+/*
+ * Threads that are cancelled, and children, while it grows
+ */
+
+static _Atomic(uint32_t) n_grown;
+
+static void *grow_cancelled(void *arg)
+{
+	/* Pending before the call: its first cancellation point would be its end. */
+	pthread_cancel(pthread_self());
+	for (uint64_t i = 1; i <= 8; i++)
+		if (mproc_segment_grow(segment, *(uint64_t *)arg + i * MIB) == 0)
+			atomic_fetch_add(&n_grown, 1);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void growing_is_no_cancellation_point(void **state)
+{
+	uint64_t bytes = least(GIB);
+	size_t fds = t_count_fds();
+	pthread_t thread;
+	void *ret;
+
+	(void)state;
+	make(bytes, GIB);
+	fds = t_count_fds();
+	atomic_store(&n_grown, 0);
+	assert_int_equal(pthread_create(&thread, NULL, grow_cancelled, &bytes), 0);
+	assert_int_equal(pthread_join(thread, &ret), 0);
+	assert_ptr_equal(ret, PTHREAD_CANCELED);
+	assert_int_equal(atomic_load(&n_grown), 8);
+	assert_int_equal(t_count_fds(), fds);
+}
+
+static void *grow_on(void *arg)
+{
+	for (uint64_t bytes = 4 * MIB; !atomic_load((_Atomic(uint32_t) *)arg); bytes += MIB)
+		if (mproc_segment_grow(segment, bytes < GIB / 4 ? bytes : GIB / 4) < 0)
+			return arg;
+	return NULL;
+}
+
+static void count_descriptors(void *arg)
+{
+	t_check(t_count_fds() == *(size_t *)arg);
+}
+
+static void forked_children_have_no_copy_of_its_descriptor(void **state)
+{
+	_Atomic(uint32_t) stop = 0;
+	pthread_t thread;
+	void *wrong;
+	size_t fds;
+	int ends = 0;
+
+	(void)state;
+	make(least(GIB), GIB);
+	assert_non_null(me());
+	fds = t_count_fds();
+	assert_int_equal(t_reap(t_spawn(count_descriptors, &fds)), 0);
+	assert_int_equal(pthread_create(&thread, NULL, grow_on, &stop), 0);
+	for (int i = 0; i < 60; i++)
+		ends |= t_reap(t_spawn(count_descriptors, &fds));
+	atomic_store(&stop, 1);
+	assert_int_equal(pthread_join(thread, &wrong), 0);
+	assert_null(wrong);
+	assert_int_equal(ends, 0);
+}
+
+/* Root may open what it likes, until it is somebody else. */
+static void grow_without_permission(void *arg)
+{
+	char path[64];
+	uint64_t off;
+
+	(void)arg;
+	t_check(me() != NULL);
+	if (geteuid() == 0)
+		t_check(setgid(65534) == 0 && setuid(65534) == 0);
+	else
+		t_check(fchmod(atomic_load(&segment->range->fd), 0) == 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", atomic_load(&segment->range->fd));
+	t_check(open(path, O_RDWR) < 0);
+	t_check(alloc(4 * MIB, &off) == 0);
+	t_check(mproc_segment_grow(segment, 16 * MIB) == 0);
+	memset(mproc__arena_at(segment, off, 4 * MIB), 1, 4 * MIB);
+}
+
+static void grows_though_the_file_could_not_be_opened_again(void **state)
+{
+	(void)state;
+	make(MIB, 64 * MIB);
+	assert_int_equal(t_reap(t_spawn(grow_without_permission, NULL)), 0);
+	assert_in_range(mproc__segment_memory(segment), 16 * MIB, 16 * MIB + 5 * PAGE);
+}
+
+/* Another file by the range's number must not become large in its place. */
+static void grow_beside_another_file(void *arg)
+{
+	int other = memfd_create("other", MFD_CLOEXEC);
+	struct stat st;
+
+	(void)arg;
+	t_check(me() != NULL);
+	t_check(other >= 0 && dup2(other, atomic_load(&segment->range->fd)) >= 0);
+	/* The parent's own descriptor is still there. */
+	t_check(mproc_segment_grow(segment, 4 * MIB) == 0);
+	t_check(fstat(other, &st) == 0 && st.st_size == 0 && st.st_blocks == 0);
+}
+
+static void another_file_under_its_number_is_left_alone(void **state)
+{
+	(void)state;
+	make(MIB, 64 * MIB);
+	assert_int_equal(t_reap(t_spawn(grow_beside_another_file, NULL)), 0);
+	assert_in_range(mproc__segment_memory(segment), 4 * MIB, 4 * MIB + 5 * PAGE);
+}
+
+static void stop_with_the_lock(void *arg)
+{
+	const struct mproc__arena_view v = mproc__arena_view(segment, me());
+
+	(void)arg;
+	t_check(mproc__arena_runs_lock(&v) == 0);
+	raise(SIGSTOP);
+	mproc__arena_runs_unlock(&v);
+}
+
+static bool is_stopped(void *arg)
+{
+	return t_state(*(pid_t *)arg) == 'T';
+}
+
+static void grow_beside_who_is_stopped(void *arg)
+{
+	(void)arg;
+	alarm(10);
+	(void)!mproc__fail(-EIO, "of before");
+	t_check(mproc_segment_grow(segment, 4 * MIB) == 0);
+	t_check(strcmp(mproc_error_text(), "of before") == 0);
+	t_check(mproc__segment_memory(segment) >= 4 * MIB);
+}
+
+static void growing_waits_for_nobody_who_is_stopped(void **state)
+{
+	pid_t stopped;
+	int end;
+
+	(void)state;
+	make(MIB, 64 * MIB);
+	stopped = t_spawn(stop_with_the_lock, NULL);
+	assert_true(t_wait_until(is_stopped, &stopped, mproc_after_ms(20000)));
+	end = t_reap(t_spawn(grow_beside_who_is_stopped, NULL));
+	kill(stopped, SIGCONT);
+	assert_int_equal(t_reap(stopped), 0);
+	assert_int_equal(end, 0);
+	/* What was published is used by who next needs it. */
+	{
+		uint64_t off;
+
+		assert_int_equal(alloc(3 * MIB, &off), 0);
+		assert_in_range(mproc__segment_memory(segment), 4 * MIB, 4 * MIB + 5 * PAGE);
+	}
+}
+
 #define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
 
 int main(void)
@@ -862,6 +1028,11 @@ int main(void)
 		TEST(locked_memory_is_no_more_than_the_segments),
 		TEST(threads_learn_of_it_together),
 		TEST(who_learns_of_it_second_finds_it_too),
+		TEST(growing_is_no_cancellation_point),
+		TEST(forked_children_have_no_copy_of_its_descriptor),
+		TEST(grows_though_the_file_could_not_be_opened_again),
+		TEST(another_file_under_its_number_is_left_alone),
+		TEST(growing_waits_for_nobody_who_is_stopped),
 	};
 
 	/* Sets MPROC_DIR. */

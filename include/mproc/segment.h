@@ -131,7 +131,7 @@ struct mproc_segment_attach_opts {
 	size_t size;      /* of this struct, set by MPROC_SEGMENT_ATTACH_OPTS() */
 	const char *name; /* of the segment */
 	const char *dir;  /* where the name is; default MPROC_DIR, or /dev/shm */
-	int fd;           /* a descriptor of the segment, which stays the caller's */
+	int fd;           /* a descriptor of the segment, which stays the caller's; or negative */
 	uint32_t flags;   /* MPROC_SEGMENT_READ_ONLY, MPROC_SEGMENT_ANY_OWNER */
 };
 
@@ -266,12 +266,16 @@ MPROC_API MPROC_MUST int mproc_segment_default(mproc_segment **ret);
  *
  * Nobody need call this: what finds no room makes the segment larger. It is for those
  * who want to have the memory before they depend on it. A segment never gets smaller.
- * Several may grow it at the same time; a process killed or stopped in this call
- * hinders nobody, and what it has allocated is not lost.
+ * Several may grow it at the same time, and none waits for another process for longer
+ * than some milliseconds. A process killed in this call hinders nobody, and what it has
+ * allocated is not lost. One that is stopped in it hinders nobody from growing the
+ * segment; while it has the arena's lock, for a few hundred instructions, others that
+ * allocate large blocks wait for it to go on, as they do in any allocation.
  *
  * Return: 0, or -EINVAL if @bytes is more than the segment's bytes_max, -ENOSPC if
  * the filesystem, the memory cgroup, RLIMIT_FSIZE or this process's addresses (RLIMIT_AS)
- * have no room for it: the text names both sides. A filesystem that others fill in
+ * have no room for it, or the file cannot be reached any more, its descriptor closed and its
+ * name gone: the text names both sides. A filesystem that others fill in
  * the same moment may leave the segment a part larger. -EBADMSG if it is corrupt.
  */
 MPROC_API MPROC_MUST int mproc_segment_grow(mproc_segment *segment, uint64_t bytes);

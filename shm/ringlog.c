@@ -21,6 +21,11 @@
  * beyond the record, nothing of it can have been overwritten, because the head is moved
  * before the room behind it is written (A1, pairs with R1). Otherwise what was copied is
  * thrown away and he goes on at the oldest record; its number says how many are missed.
+ * Whoever is overtaken all the time takes the lock for one copy, with a deadline: a writer
+ * who stands still inside has it, but then nobody overtakes.
+ *
+ * A header that is none of the oldest record, scribbled over, ends nothing: where the next
+ * one begins is unknown, so who needs its room drops all that there is.
  *
  * Nothing of shared memory is believed: lengths and positions are checked as copies, and
  * the loops over records end after as many as a ring can hold.
@@ -49,6 +54,8 @@
 #define BYTES     UINT64_C(65536)
 #define TEXT_MAX  4096
 #define PATIENCE  64 /* times that a reader is overtaken before he keeps writers out */
+#define KEEP_OUT  50 /* ms that he tries to, before he looks whether they still overtake him */
+#define ROUNDS    4  /* of both */
 #define TAIL_MASK (~UINT64_C(1))
 
 struct mproc_ringlog {
@@ -233,9 +240,9 @@ static bool record_at(const mproc_ringlog *log, uint64_t pos, uint64_t room,
  * Writing
  */
 
-/* Under the lock: where the head must be for a record of @size. Return: 0 or -EBADMSG. */
-static int make_room(const mproc_ringlog *log, const struct mproc__ringlog_look *now, uint64_t size,
-		     uint64_t *ret)
+/* Under the lock: where the head must be for a record of @size. */
+static uint64_t make_room(const mproc_ringlog *log, const struct mproc__ringlog_look *now,
+			  uint64_t size)
 {
 	struct mproc__ringlog_record record;
 	uint64_t head = now->head;
@@ -246,14 +253,14 @@ static int make_room(const mproc_ringlog *log, const struct mproc__ringlog_look 
 
 		if (fits && !log->n_max)
 			break;
+		/* A flight recorder goes on: readers see by the numbers what they have missed. */
 		if (!record_at(log, head, now->tail - head, &record))
-			return corrupt(log, "what should be its oldest record is none");
+			return now->tail;
 		if (fits && now->seq - record.seq < log->n_max)
 			break;
 		head += record.size;
 	}
-	*ret = head;
-	return 0;
+	return head;
 }
 
 /* Under the lock: step 2. */
@@ -286,7 +293,6 @@ static int append_locked(const mproc_ringlog *log, const struct mproc__self *me,
 	struct mproc__ringlog_shared *s = log->shared;
 	uint64_t size = mproc__ringlog_size(len), tail, head, which;
 	struct mproc__ringlog_look now;
-	int r;
 
 	tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
 	now.head = atomic_load_explicit(&s->head, memory_order_relaxed);
@@ -294,9 +300,7 @@ static int append_locked(const mproc_ringlog *log, const struct mproc__self *me,
 	now.seq = atomic_load_explicit(&s->seq[tail & 1], memory_order_relaxed);
 	if ((now.head | now.tail) & 7 || now.tail - now.head > log->cap)
 		return corrupt(log, "its cursors do not fit its ring");
-	r = make_room(log, &now, size, &head);
-	if (r < 0)
-		return r;
+	head = make_room(log, &now, size);
 	atomic_store_explicit(&s->head, head, memory_order_release);
 	/* R1: who sees anything of what is written now sees where the head is. */
 	atomic_thread_fence(memory_order_release);
@@ -462,6 +466,26 @@ static int try_next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 	return 1;
 }
 
+static int overtaken(const mproc_ringlog *log)
+{
+	return mproc__fail(-EAGAIN, "ringlog %s: others append faster than it can be read",
+			   log->name);
+}
+
+/*
+ * Keep writers out for a moment. Return: 0, or 1 if that could not be done in time: one who
+ * stands still has the lock, or others were quicker.
+ */
+static int keep_out(const mproc_ringlog *log, struct mproc__self **ret, const char *what)
+{
+	int r;
+
+	if (mproc__is_read_only(log->shared))
+		return 1;
+	r = lock_log(log, ret, what, mproc_after_ms(KEEP_OUT));
+	return r == -ETIMEDOUT ? 1 : r;
+}
+
 /* The same until it is not overtaken. */
 static int next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 		struct mproc__ringlog_record *ret, unsigned char *buf, size_t cap)
@@ -469,19 +493,48 @@ static int next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 	struct mproc__self *me;
 	int r;
 
-	for (int i = 0; i < PATIENCE; i++) {
+	for (int i = 1; i <= PATIENCE * ROUNDS; i++) {
 		r = try_next(log, iter, ret, buf, cap);
 		if (r != -EAGAIN)
 			return r;
+		if (i % PATIENCE)
+			continue;
+		r = keep_out(log, &me, "ringlog next");
+		if (r < 0)
+			return r;
+		if (r)
+			continue;
+		r = try_next(log, iter, ret, buf, cap);
+		mproc__lock_release(&log->shared->lock, me);
+		return r == -EAGAIN ? corrupt(log, "it is written without its lock") : r;
 	}
-	if (mproc__is_read_only(log->shared))
-		return -EAGAIN;
-	r = lock_log(log, &me, "ringlog next", MPROC_FOREVER);
-	if (r < 0)
+	return overtaken(log);
+}
+
+/* The cursors and the number of the record to come, of one instant. */
+static int look_at(const mproc_ringlog *log, struct mproc__ringlog_look *ret)
+{
+	uint64_t len = sizeof(*log->shared) + log->cap;
+	struct mproc__self *me;
+	int r;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		if (!mproc__ringlog_look(log->shared, len, ret))
+			return corrupt(log, "its geometry is impossible");
+		if (ret->settled)
+			return 0;
+		r = keep_out(log, &me, "ringlog seek");
+		if (r < 0)
+			return r;
+		if (r)
+			continue;
+		r = mproc__ringlog_look(log->shared, len, ret) && ret->settled
+			    ? 0
+			    : corrupt(log, "it is written without its lock");
+		mproc__lock_release(&log->shared->lock, me);
 		return r;
-	r = try_next(log, iter, ret, buf, cap);
-	mproc__lock_release(&log->shared->lock, me);
-	return r == -EAGAIN ? corrupt(log, "it is written without its lock") : r;
+	}
+	return overtaken(log);
 }
 
 int mproc_ringlog_next(mproc_ringlog *log, struct mproc_ringlog_iter *iter,
@@ -549,8 +602,9 @@ int mproc_ringlog_seek(mproc_ringlog *log, struct mproc_ringlog_iter *iter, uint
 	int r;
 
 	assert(log && log->magic == MAGIC && iter);
-	if (!mproc__ringlog_look(log->shared, sizeof(*log->shared) + log->cap, &now))
-		return corrupt(log, "its geometry is impossible");
+	r = look_at(log, &now);
+	if (r < 0)
+		return r;
 	if (seq == UINT64_MAX) {
 		*iter = (struct mproc_ringlog_iter){ .pos = now.tail, .seq = now.seq, .begun = 1 };
 		return 0;
@@ -583,9 +637,9 @@ int mproc_ringlog_stats(mproc_ringlog *log, struct mproc_ringlog_stats *ret)
 	int r;
 
 	assert(log && log->magic == MAGIC && ret);
-	if (!mproc__ringlog_look(log->shared, sizeof(*log->shared) + log->cap, &look))
-		return corrupt(log, "its geometry is impossible");
-	r = next(log, &it, &oldest, NULL, 0);
+	r = look_at(log, &look);
+	if (r == 0)
+		r = next(log, &it, &oldest, NULL, 0);
 	if (r < 0)
 		return r;
 	*ret = (struct mproc_ringlog_stats){

@@ -32,6 +32,7 @@
 #define MPROC__RINGLOG_CAP_MAX (UINT64_C(1) << 40)
 #define MPROC__RINGLOG_HEAD    UINT64_C(32) /* bytes of a record's header */
 #define MPROC__RINGLOG_WORDS   4u
+#define MPROC__RINGLOG_TURNS   64 /* looks at cursors that others move meanwhile */
 
 struct mproc__ringlog_shared {
 	/* Written before anybody can find the object. */
@@ -59,6 +60,7 @@ struct mproc__ringlog_look {
 	uint64_t head, tail; /* without its bit */
 	uint64_t seq;        /* of the record to come */
 	uint32_t record_max;
+	bool settled;  /* tail and seq are of one instant */
 	bool possible; /* head and tail fit each other */
 };
 
@@ -98,6 +100,7 @@ static inline bool mproc__ringlog_look(const struct mproc__ringlog_shared *s, ui
 {
 	const volatile struct mproc__ringlog_shared *v = s;
 	uint64_t tail;
+	int turns = 0;
 
 	if (len < sizeof(*s) || v->layout != MPROC__RINGLOG_LAYOUT)
 		return false;
@@ -106,9 +109,18 @@ static inline bool mproc__ringlog_look(const struct mproc__ringlog_shared *s, ui
 	ret->record_max = v->record_max;
 	if (!mproc__ringlog_geometry(ret->cap, ret->record_max) || len - sizeof(*s) < ret->cap)
 		return false;
-	ret->head = atomic_load_explicit(&s->head, memory_order_acquire);
-	tail = atomic_load_explicit(&s->tail, memory_order_acquire);
-	ret->seq = atomic_load_explicit(&s->seq[tail & 1], memory_order_relaxed);
+	/*
+	 * Two appends after the tail was read the place that it names has another number.
+	 * Who writes that has committed the first of them before a release fence (R1 of
+	 * ringlog.c): who sees the number sees another tail behind this fence.
+	 */
+	do {
+		ret->head = atomic_load_explicit(&s->head, memory_order_acquire);
+		tail = atomic_load_explicit(&s->tail, memory_order_acquire);
+		ret->seq = atomic_load_explicit(&s->seq[tail & 1], memory_order_relaxed);
+		atomic_thread_fence(memory_order_acquire);
+		ret->settled = atomic_load_explicit(&s->tail, memory_order_relaxed) == tail;
+	} while (!ret->settled && ++turns < MPROC__RINGLOG_TURNS);
 	ret->tail = tail & ~UINT64_C(1);
 	ret->possible = !((ret->head | ret->tail) & 7) && ret->tail - ret->head <= ret->cap;
 	return true;

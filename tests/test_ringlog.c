@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +24,8 @@
 #include <mproc/error.h>
 
 #include "ipc/kind_layout.h"
+#include "ipc/lock.h"
+#include "ipc/participant.h"
 #include "shm/catalogue.h"
 #include "shm/ringlog_layout.h"
 #include "tests/support/child.h"
@@ -342,6 +346,114 @@ static void readers_see_whole_records_while_others_overwrite(void **state)
 	ring = mproc_ringlog_close(ring);
 }
 
+/*
+ * Two appends, as a signal handler can make them, wherever its thread is just then: the
+ * record of number n lies at 32 n.
+ */
+static struct mproc__ringlog_shared *moving;
+static _Atomic(int) n_moved;
+
+static void append_two(int sig)
+{
+	(void)sig;
+	for (int i = 0; i < 2; i++) {
+		uint64_t tail = moving->tail, which = ~tail & 1;
+
+		moving->seq[which] = moving->seq[tail & 1] + 1;
+		moving->head = (tail & ~UINT64_C(1)) + 32;
+		moving->tail = ((tail & ~UINT64_C(1)) + 32) | which;
+	}
+	n_moved++;
+}
+
+static void position_and_number_are_of_one_instant(void **state)
+{
+	const struct itimerval often = { { 0, 20 }, { 0, 20 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction act = { .sa_handler = append_two }, old;
+	struct mproc__ringlog_look look = { 0 };
+
+	(void)state;
+	make(256, 0);
+	moving = inside();
+	assert_int_equal(sigaction(SIGALRM, &act, &old), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	while (n_moved < 3000) {
+		if (!mproc__ringlog_look(moving, sizeof(*moving) + 256, &look) || !look.settled ||
+		    look.seq != look.tail / 32)
+			break;
+	}
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
+	assert_true(look.settled);
+	assert_true(look.seq == look.tail / 32);
+	assert_true(n_moved >= 3000);
+	ring = mproc_ringlog_close(ring);
+}
+
+static void append_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;)
+		t_check(mproc_ringlog_append(ring, "x", 1, MPROC_FOREVER) == 0);
+}
+
+static void seek_to_the_end_while_others_append(void **state)
+{
+	struct mproc_ringlog_record record;
+	struct mproc_ringlog_iter it;
+	char buf[64];
+	pid_t pid;
+	int r;
+
+	(void)state;
+	make(65536, 0);
+	pid = t_spawn(append_for_ever, NULL);
+	for (int i = 0; i < 5000; i++) {
+		it = (struct mproc_ringlog_iter)MPROC_RINGLOG_ITER;
+		assert_int_equal(mproc_ringlog_seek(ring, &it, UINT64_MAX), 0);
+		do
+			r = mproc_ringlog_next(ring, &it, &record, buf, sizeof(buf));
+		while (r == 0);
+		assert_int_equal(r, 1);
+		/* More than there are would be less than none. */
+		assert_true(record.n_missed <= record.seq);
+	}
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	ring = mproc_ringlog_close(ring);
+}
+
+static void stop_inside(void *arg)
+{
+	struct mproc__self *me = mproc__self(arg, "test");
+
+	t_check(me && mproc__lock_take(&((struct mproc__ringlog_shared *)arg)->lock, me,
+				       mproc__what(MPROC__KIND_RINGLOG, mproc__self_off(me, arg)),
+				       MPROC_FOREVER) == 0);
+	raise(SIGSTOP);
+}
+
+static void writer_who_stands_still_holds_up_no_reader(void **state)
+{
+	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER;
+	struct mproc_ringlog_stats stats;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	make(256, 0);
+	append_number(0);
+	pid = t_spawn(stop_inside, inside());
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_next(&it, 0, 0);
+	assert_int_equal(mproc_ringlog_seek(ring, &it, 0), 0);
+	assert_int_equal(mproc_ringlog_stats(ring, &stats), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	ring = mproc_ringlog_close(ring);
+}
+
 static void what_was_scribbled_over_is_refused(void **state)
 {
 	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER, at;
@@ -369,7 +481,11 @@ static void what_was_scribbled_over_is_refused(void **state)
 	memcpy((void *)s, (void *)copy, len);
 	s->head += 8;
 	assert_int_equal(mproc_ringlog_next(ring, &it, &record, buf, 64), -EBADMSG);
-	assert_int_equal(mproc_ringlog_append(ring, buf, 64, MPROC_NOWAIT), -EBADMSG);
+	/* What appends need the room of is dropped, and all is well. */
+	assert_int_equal(mproc_ringlog_append(ring, buf, 64, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_ringlog_next(ring, &it, &record, buf, 64), 1);
+	assert_int_equal(record.seq, 9);
+	assert_int_equal(mproc_ringlog_next(ring, &it, &record, buf, 64), 0);
 	/* An iterator of something else. */
 	memcpy((void *)s, (void *)copy, len);
 	at = (struct mproc_ringlog_iter){ .pos = 1 << 20, .begun = 1 };
@@ -419,6 +535,9 @@ int main(void)
 		TEST(reader_is_woken_by_another_process),
 		TEST(log_of_the_dead_is_readable),
 		TEST(readers_see_whole_records_while_others_overwrite),
+		TEST(position_and_number_are_of_one_instant),
+		TEST(seek_to_the_end_while_others_append),
+		TEST(writer_who_stands_still_holds_up_no_reader),
 		TEST(what_was_scribbled_over_is_refused),
 	};
 

@@ -110,8 +110,8 @@ MPROC_API mproc_ringlog *mproc_ringlog_close(mproc_ringlog *log);
  * MPROC_NOWAIT and goes without.
  *
  * Return: 0, -EMSGSIZE if @len is more than record_max, -EAGAIN or -ETIMEDOUT if somebody
- * was appending all the time, -EINVAL for a negative deadline, -EBADMSG if the log is
- * corrupt, -ENOTCONN, -EUSERS, -EROFS.
+ * was appending all the time, -EINVAL for a negative deadline, -EBADMSG if the log's
+ * cursors are corrupt, -ENOTCONN, -EUSERS, -EROFS.
  */
 MPROC_API MPROC_MUST int mproc_ringlog_append(mproc_ringlog *log, const void *bytes, size_t len,
 					      int64_t deadline);
@@ -165,11 +165,14 @@ struct mproc_ringlog_record {
  * @cap:	bytes of @buf; mproc_ringlog_record_max() always suffice
  *
  * Never waits for writers, but that after 64 records were dropped while it copied them it
- * keeps writers out for one copy. It writes nothing otherwise.
+ * keeps writers out for one copy, for which it tries to have the lock for at most 50 ms, a
+ * few times. It writes nothing otherwise.
  *
  * Return: 1 for a record, 0 if there is none (yet), -ENOBUFS if it has more than @cap bytes
  * (the text says how many; it stays the next one), -EINVAL if @iter is not one of this log,
- * -EBADMSG if the log is corrupt, -EAGAIN if it was overtaken 64 times and may not write.
+ * -EBADMSG if the log is corrupt (a record that was scribbled over goes when there is no
+ * room left: all that is there is dropped then), -EAGAIN if it was overtaken 64 times, again
+ * and again, and may not write or could not have the lock.
  * @buf may have been written to whatever is returned.
  */
 MPROC_API MPROC_MUST int mproc_ringlog_next(mproc_ringlog *log, struct mproc_ringlog_iter *iter,
@@ -214,9 +217,9 @@ struct mproc_ringlog_stats {
 /**
  * mproc_ringlog_stats() - how full it is
  * @log:	ring log
- * @ret:	filled; the numbers may be of different moments if somebody is appending
+ * @ret:	filled; n_records may be of another moment than the others if somebody is appending
  *
- * Return: 0, -EBADMSG if the log is corrupt.
+ * Return: 0, -EBADMSG if the log is corrupt, -EAGAIN as mproc_ringlog_next().
  */
 MPROC_API MPROC_MUST int mproc_ringlog_stats(mproc_ringlog *log, struct mproc_ringlog_stats *ret);
 

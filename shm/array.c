@@ -345,14 +345,14 @@ int mproc_array_get_text(mproc_array *array, char *buf, size_t cap, size_t *ret_
 	r = mproc__cells_end(c, release, false);
 	if (r < 0)
 		return r;
+	if (ret_len)
+		*ret_len = (size_t)len;
 	if (len >= cap)
 		return mproc__fail(-ENOBUFS,
 				   "%s %s: a text of %" PRIu64 " bytes and a NUL, %zu bytes to put "
 				   "it",
 				   c->noun, c->name, len, cap);
 	buf[len] = '\0';
-	if (ret_len)
-		*ret_len = (size_t)len;
 	return told;
 }
 

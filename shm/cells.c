@@ -292,6 +292,9 @@ static int matches(const struct mproc__cells *c, const struct mproc__cells_spec 
 	if (spec->as_made && is->flags != want->flags)
 		return mproc__fail(-EPROTO, "open %s %s: one %s wanted, it is one %s", spec->noun,
 				   c->name, lock_text(want->flags), lock_text(is->flags));
+	if (spec->as_made && is->mutex && c->mutex != spec->mutex)
+		return mproc__fail(-EPROTO, "open %s %s: another mutex guards it", spec->noun,
+				   c->name);
 	return 0;
 }
 

@@ -816,10 +816,10 @@ static void lock_and_die_with_mutex(void *arg)
 
 static void given_mutex_guards_all_that_have_it(void **state)
 {
-	mproc_mutex *mutex = mutex_of("mutex", 0);
+	mproc_mutex *mutex = mutex_of("mutex", 0), *other = mutex_of("other", 0);
 	const struct mproc_value_opts *opts =
 		MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .mutex = mutex);
-	mproc_value *a = NULL, *b = NULL;
+	mproc_value *a = NULL, *b = NULL, *c = NULL;
 	int x = 5;
 
 	(void)state;
@@ -827,6 +827,14 @@ static void given_mutex_guards_all_that_have_it(void **state)
 	assert_int_equal(mproc_value_create(&b, segment, "b", opts), 0);
 	mproc_value_close(b);
 	assert_int_equal(mproc_value_open(&b, segment, "b", MPROC_TYPE(int)), 0);
+	/* Who says by which mutex means that one. */
+	assert_int_equal(mproc_value_open_or_create(&c, segment, "a", opts), 0);
+	mproc_value_close(c);
+	assert_int_equal(mproc_value_open_or_create(
+				 &c, segment, "a",
+				 MPROC_VALUE_OPTS(.type = MPROC_TYPE(int), .mutex = other)),
+			 -EPROTO);
+	assert_string_equal(mproc_error_text(), "open value a: another mutex guards it");
 	assert_int_equal(mproc_mutex_lock(mutex, MPROC_FOREVER), 0);
 	assert_int_equal(t_reap(t_spawn(get_finds_it_locked, a)), 0);
 	assert_int_equal(t_reap(t_spawn(get_finds_it_locked, b)), 0);

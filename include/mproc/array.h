@@ -100,7 +100,7 @@ MPROC_API MPROC_MUST int mproc_array_open(mproc_array **ret, mproc_segment *segm
  * @opts:	type and number of items; what they are at first if it is made
  *
  * Return: 1 if it was made, 0 if it was there, or -EPROTO if it was there with
- * another number of items, and as the two calls above.
+ * another number of items, or with or by another lock, and as the two calls above.
  */
 MPROC_API MPROC_MUST int mproc_array_open_or_create(mproc_array **ret, mproc_segment *segment,
 						    const char *name,
@@ -397,14 +397,14 @@ MPROC_API MPROC_MUST int mproc_array_wait_any(mproc_array *array, const struct m
  * @array:	array of items of 1 byte, integers
  * @buf:	where to; a NUL is put behind
  * @cap:	bytes of @buf
- * @ret_len:	bytes copied, the NUL not counted; or NULL
+ * @ret_len:	bytes of the text, the NUL not counted, also on -ENOBUFS; or NULL
  * @deadline:	how long to wait for the lock
  *
  * An array that is full has no NUL: all of it is text. mproc_array_copy_out() gets every
  * byte, NULs at the end as well.
  *
- * Return: as mproc_array_get(), or -ENOBUFS if the text and a NUL are more than @cap bytes
- * (the text says how long it is).
+ * Return: as mproc_array_get(), or -ENOBUFS if the text and a NUL are more than @cap
+ * bytes.
  */
 MPROC_API MPROC_MUST int mproc_array_get_text(mproc_array *array, char *buf, size_t cap,
 					      size_t *ret_len, int64_t deadline);

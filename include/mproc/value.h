@@ -111,7 +111,8 @@ MPROC_API MPROC_MUST int mproc_value_open(mproc_value **ret, mproc_segment *segm
  * @name:	its name
  * @opts:	its type; what it holds at first if it is made
  *
- * Return: 1 if it was made, 0 if it was there, or as the two calls above.
+ * Return: 1 if it was made, 0 if it was there, or -EPROTO if it was there with or by another
+ * lock, and as the two calls above.
  */
 MPROC_API MPROC_MUST int mproc_value_open_or_create(mproc_value **ret, mproc_segment *segment,
 						    const char *name,

@@ -16,9 +16,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <mproc/segment.h>
 
+#include "ipc/attach.h"
 #include "ipc/error.h"
 #include "shm/segment.h"
 
@@ -61,15 +63,32 @@ uint64_t mproc__pages_n_huge(const void *base, size_t len)
 	return n;
 }
 
+/*
+ * The whole file, of which this process may have no more than a part mapped; what others
+ * have written through their mappings is the kernel's to find. Where the file cannot be
+ * opened again, as one that this process may only read, there is the part.
+ */
 int mproc_segment_sync(mproc_segment *segment)
 {
-	int r = mproc__segment_get(&segment, segment);
+	int r = mproc__segment_get(&segment, segment), fd;
+	char text[MPROC__ERROR_MAX];
+	uint64_t size;
 	void *base;
 
 	if (r < 0)
 		return r;
-	base = (void *)atomic_load_explicit(&segment->range->base, memory_order_relaxed);
-	if (msync(base, (size_t)mproc__segment_size(segment), MS_SYNC) < 0)
-		return mproc__fail_errno(-errno, "sync %s", segment->name);
-	return 0;
+	mproc__error_keep(text);
+	fd = mproc__range_reopen(segment->range, NULL);
+	mproc__error_put_back(text);
+	if (fd >= 0) {
+		r = fsync(fd) < 0 ? -errno : 0;
+		close(fd);
+	} else {
+		base = (void *)atomic_load_explicit(&segment->range->base, memory_order_relaxed);
+		size = mproc__segment_size(segment);
+		if (size > segment->range->size)
+			size = segment->range->size;
+		r = msync(base, (size_t)size, MS_SYNC) < 0 ? -errno : 0;
+	}
+	return r < 0 ? mproc__fail_errno(r, "sync %s", segment->name) : 0;
 }

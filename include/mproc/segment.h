@@ -247,7 +247,7 @@ MPROC_API MPROC_MUST int mproc_segment_gc_in(const char *dir, const char *name);
  * written meanwhile may be on the disk or not: so a machine that stops leaves no segment
  * that could be trusted, unless it stood still during the sync and after it.
  *
- * Return: 0, or -EIO and what else msync(2) reports.
+ * Return: 0, or -EIO and what else fsync(2) and msync(2) report.
  */
 MPROC_API MPROC_MUST int mproc_segment_sync(mproc_segment *segment);
 

@@ -14,7 +14,9 @@
  *
  * Killed before the link one leaves the block as it was, and a word that nobody
  * believes; behind it, a free run that is not listed or words that still say FREE in the
- * middle of the block: whoever inherits the lock makes lists and words anew.
+ * middle of the block: whoever inherits the lock makes lists and words anew. Until then
+ * nobody who looks without the lock finds the block by those pages: he is told -ESTALE,
+ * since he cannot know to what first page they belong, and never anything else's bytes.
  *
  * The block may be freed meanwhile, without the lock: its word then says DROPPED, and
  * who joins it, under the lock, does that with whatever length it has.

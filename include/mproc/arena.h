@@ -100,7 +100,9 @@ MPROC_API MPROC_MUST int mproc_arena_alloc_aligned(void **ret, mproc_segment *se
  * what it does not need any more; a small one stays as long as @len fits. Otherwise
  * contents move to a new block, aligned to MPROC_ARENA_ALIGN, and references to the old one are
  * stale; only a block that is private to this process can move. A process killed
- * inside leaves the old block or the new one.
+ * inside leaves the old block or the new one. Of a published block of pages that he was
+ * changing where it is, references to what lies behind its first page may be found stale
+ * until somebody allocates pages or changes a block's length the next time.
  *
  * Return: 0, or -ESTALE if it is no block of this process and not published, -EPERM
  * if it would have to move and is published, -ENOSPC, and as mproc_arena_alloc().

@@ -15,20 +15,26 @@
  * written (patch), and whoever finds that writes it before he does anything else.
  *
  * Blocks. New ones are private to the caller while he fills them. Then the present state
- * names them as limbo, and they are published; the new state says that they are in use,
- * and names as limbo what was given up:
+ * names them as limbo, and they are published: the block that has the new slots first, then
+ * those that the slots name. The new state says that they are in use, and names as limbo
+ * what was given up:
  *
- *	killed before		new blocks			old blocks
- *	the limbo		private: the reaper's		in use
- *	they are published	private: the reaper's		in use
- *	the commit		limbo: who comes frees them	in use
- *	the end			in use				limbo: likewise
+ *	killed before			new block	those its slots name	old blocks
+ *	limbo_block			the reaper's	the reaper's		in use
+ *	the block is published		the reaper's	the reaper's		in use
+ *	n_limbo				who comes	the reaper's		in use
+ *	all of them are published	who comes	who comes, or		in use
+ *							the reaper's
+ *	the commit			who comes	who comes		in use
+ *	the end				in use		in use			who comes
  *
  * What is in limbo is named by offset and generation, and made one's own by a CAS that
  * names both, before it is freed: who was killed between leaves it to the reaper, and who
- * begins again finds it gone. The slots that name blocks in limbo lie in a block that is
- * in limbo itself, or in use; in limbo it is freed only when no slot of it counts any
- * more (n_limbo is 0).
+ * begins again finds it gone. The slots that name blocks in limbo lie in the object itself,
+ * in the present block, or in the block that is in limbo, and must not be read anywhere
+ * else: what the reaper took back may be another list's by now, full of slots that name
+ * blocks in use. Hence n_limbo is set after the block is published, and is 0 before the
+ * block is freed.
  *
  * The user's lock and what is told of a death between lock and unlock: see cells.c.
  * Operations here are whole, so they tell nothing; lock() does.
@@ -214,6 +220,34 @@ static struct mproc__slot *slots_at(const struct mproc__body *b, uint64_t off, u
 	return mproc__arena_at(b->segment, off, n * sizeof(struct mproc__slot));
 }
 
+/* Does [off, off + len) lie in @in bytes from @at on? */
+static bool lies_in(uint64_t off, uint64_t len, uint64_t at, uint64_t in)
+{
+	return off >= at && off - at <= in && len <= in - (off - at);
+}
+
+/*
+ * The @n slots whose blocks are in limbo, or NULL: where no slots of this object can be any
+ * more there are somebody else's.
+ */
+static struct mproc__slot *limbo_slots(const struct mproc__body_call *c, uint64_t n)
+{
+	const struct mproc__body_state *s = c->state;
+	const struct mproc__body *b = c->body;
+	uint64_t off = relaxed(&s->limbo_slots), len = n * sizeof(struct mproc__slot);
+	uint64_t block = relaxed(&s->limbo_block);
+
+	if (n > MPROC__SLOTS_MAX)
+		return NULL;
+	/* Published, with this generation: nobody frees it but who has the lock. */
+	if (lies_in(off, len, b->object.off, b->object.len) ||
+	    lies_in(off, len, c->block.off, c->block.cap * b->unit) ||
+	    (mproc__arena_is_published(b->segment, block, relaxed(&s->limbo_generation)) &&
+	     lies_in(off, len, block, mproc__arena_len(b->segment, block))))
+		return slots_at(b, off, n);
+	return NULL;
+}
+
 /* End what a commit, ours or that of a dead owner, has begun. */
 static void finish(struct mproc__body_call *c)
 {
@@ -233,7 +267,7 @@ static void finish(struct mproc__body_call *c)
 		atomic_signal_fence(memory_order_seq_cst);
 	}
 	if (n) {
-		slot = slots_at(c->body, relaxed(&s->limbo_slots), n);
+		slot = limbo_slots(c, n);
 		for (uint64_t i = 0; slot && i < n; i++) {
 			struct mproc__item item = mproc__slot_get(&slot[i]);
 
@@ -399,12 +433,17 @@ int mproc__body_publish(struct mproc__body_call *c, const struct mproc__body_blo
 
 	if (n && !slot)
 		return broken(c->body, "its slots lie nowhere");
-	put(&s->limbo_slots, slots);
-	put(&s->limbo_generation, block ? block->generation : 0);
-	put(&s->limbo_block, block ? block->off : 0);
-	put(&s->n_limbo, n);
-	if (block)
+	if (block) {
+		put(&s->limbo_generation, block->generation);
+		put(&s->limbo_block, block->off);
 		r = mproc__arena_publish(segment, c->me, block->off);
+	}
+	if (r == 0) {
+		/* From here on its slots may be read: our death does not free the block any more.
+		 */
+		put(&s->limbo_slots, slots);
+		put(&s->n_limbo, n);
+	}
 	for (uint64_t i = 0; r == 0 && i < n; i++) {
 		struct mproc__item item = mproc__slot_get(&slot[i]);
 

@@ -27,6 +27,7 @@
 
 static mproc_segment *segment;
 static mproc_list *list;
+static mproc_list *second; /* of some rows */
 static uint64_t base_used; /* bytes in blocks while the list is empty */
 
 /* The list at first; what the operation, and after it the recoverer, make of it. */
@@ -107,6 +108,14 @@ static void in_a_block(void)
 static void block_full(void)
 {
 	list_of(8);
+}
+
+/* There is another list, in its room as yet. */
+static void two_lists(void)
+{
+	room_full();
+	t_sweep_check(
+		mproc_list_create(&second, segment, "second", MPROC_LIST_OPTS(.capacity = 1)) == 0);
 }
 
 static void segment_full(void)
@@ -342,6 +351,53 @@ CHECK(text_is_set, 0, 1, MPROC_ANY(ONE));
 CHECK(number_is_set, n_old - 1, 1, MPROC_ANY(7));
 CHECK(is_replaced, 1, 2, MPROC_ANY(ONE), MPROC_ANY(1), MPROC_ANY(TWO));
 
+/* All blocks of a size are taken but one: that which @list names as limbo, if it may be. */
+static void leave_one_block(void)
+{
+	const struct mproc__body_shared *s = list->body.shared;
+	struct mproc__self *me = mproc__self(segment->arena, "fill");
+	uint64_t limbo = s->state[s->version & 1].limbo_block, off, last = 0;
+
+	while (mproc__arena_alloc(segment, me, 256, false, &off) == 0)
+		if (!last || last != limbo)
+			last = off;
+	t_sweep_check(last && mproc__arena_free(segment, me, last) == 0);
+}
+
+/*
+ * The dead are reaped, and what they had is given to another list before anybody looks at
+ * the first: what that has left to be finished must not be looked for where others are.
+ */
+static void other_list_is_whole(const struct t_sweep_seen *seen)
+{
+	static const char *const texts[] = { TEXT "V", TEXT "W", TEXT "X", TEXT "Y", TEXT "Z" };
+	enum { N = sizeof(texts) / sizeof(texts[0]) };
+	struct mproc_any items[N], any;
+	uint64_t off;
+	char buf[64];
+	size_t len;
+
+	t_sweep_check(!seen->returned || seen->result == 0);
+	while (mproc__reap_all(segment->range) > 0)
+		;
+	leave_one_block();
+	for (int i = 0; i < N; i++)
+		items[i] = MPROC_ANY(texts[i]);
+	t_sweep_check(mproc_list_extend(second, items, N, MPROC_FOREVER) == 0);
+	look();
+	/* Whatever was freed meanwhile is another's now. */
+	for (int i = 0; i < 2 * N; i++) {
+		t_sweep_check(mproc__arena_alloc(segment, mproc__self(segment->arena, "fill"), 40,
+						 false, &off) == 0);
+		memset(mproc__segment_at(segment, off, 64), 0xee, 64);
+	}
+	for (int i = 0; i < N; i++) {
+		t_sweep_check(mproc_list_get(second, i, &any, buf, sizeof(buf), &len,
+					     MPROC_FOREVER) == 0);
+		t_sweep_check(mproc_any_equal(&any, &items[i]));
+	}
+}
+
 static void without(const struct t_sweep_seen *seen, uint64_t i, uint64_t n)
 {
 	is_now(i, n, old, 0);
@@ -458,6 +514,10 @@ static const struct t_sweep_case cases[] = {
 	OP("append text", "room full", room_full, append_text, text_is_appended),
 	OP("append text", "in a block", in_a_block, append_text, text_is_appended),
 	OP("append text", "block full", block_full, append_text, text_is_appended),
+	T_SWEEP("append text", "two lists, room full", two_lists, append_text, other_list_is_whole,
+		.arrive = arrive),
+	T_SWEEP("extend", "two lists, room full", two_lists, extend, other_list_is_whole,
+		.arrive = arrive),
 	OP("append number", "three", three, append_number, number_is_appended),
 	OP("append number", "room full", room_full, append_number, number_is_appended),
 	OP("extend", "empty", empty, extend, is_extended),

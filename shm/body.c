@@ -140,12 +140,23 @@ static int enter(struct mproc__body *b, struct mproc__self **ret, uint64_t *ret_
 	return gone(b);
 }
 
-/* Does the calling thread have the lock? Return: 1, 0, or negative. */
-static int is_mine(const struct mproc__body *b)
+/*
+ * The same for who may have the lock of an object that is gone: who removes it waits until
+ * the lock is released, and only then is the block freed. If it was not free yet after we
+ * have read the word, the word is the lock's, and if it is ours nothing is freed before we
+ * have released it.
+ */
+static int enter_to_unlock(struct mproc__body *b, struct mproc__self **ret, uint64_t *ret_act)
 {
-	struct mproc__self *me = mproc__self(b->shared, b->noun);
+	int r = enter(b, ret, ret_act);
 
-	return me ? mproc__lock_mine(&b->shared->lock, me) : mproc__self_error();
+	if (__builtin_expect(r != -ESTALE, 1))
+		return r;
+	if (!mproc__lock_mine(&b->shared->lock, *ret) ||
+	    !mproc__object_is_dying(b->segment, &b->object))
+		return r;
+	*ret_act = mproc__act_begin(*ret, what_of(b, *ret));
+	return 0;
 }
 
 int mproc__body_lock(struct mproc__body *b, int64_t deadline)
@@ -172,23 +183,25 @@ int mproc__body_lock(struct mproc__body *b, int64_t deadline)
 
 int mproc__body_unlock(struct mproc__body *b)
 {
-	/* Only the owner may write the word; the mutex has the text for anybody else. */
-	int r = is_mine(b);
+	struct mproc__self *me;
+	uint64_t act;
+	int r = enter_to_unlock(b, &me, &act);
 
 	if (r < 0)
 		return r;
-	if (r && relaxed(&b->shared->section) == MPROC__SECTION_OPEN)
+	/* Only the owner may write the word; the mutex has the text for anybody else. */
+	if (mproc__lock_mine(&b->shared->lock, me) &&
+	    relaxed(&b->shared->section) == MPROC__SECTION_OPEN)
 		set_section(b, MPROC__SECTION_NONE);
-	return mproc_mutex_unlock(mutex_of(b));
+	/* Noted to its end: between the release and the wake-up nobody may free the block. */
+	r = mproc_mutex_unlock(mutex_of(b));
+	mproc__act_end(me, act);
+	return r;
 }
 
-int mproc__body_consistent(struct mproc__body *b)
+static int consistent(struct mproc__body *b, const struct mproc__self *me)
 {
-	int r = is_mine(b);
-
-	if (r < 0)
-		return r;
-	if (!r)
+	if (!mproc__lock_mine(&b->shared->lock, me))
 		return mproc__fail(-EPERM,
 				   "%s %s: consistent: the calling thread has not locked it",
 				   b->noun, b->name);
@@ -197,6 +210,19 @@ int mproc__body_consistent(struct mproc__body *b)
 				   b->name);
 	set_section(b, MPROC__SECTION_OPEN);
 	return 0;
+}
+
+int mproc__body_consistent(struct mproc__body *b)
+{
+	struct mproc__self *me;
+	uint64_t act;
+	int r = enter(b, &me, &act);
+
+	if (r < 0)
+		return r;
+	r = consistent(b, me);
+	mproc__act_end(me, act);
+	return r;
 }
 
 /*
@@ -307,7 +333,7 @@ static int find_block(struct mproc__body_call *c)
 	return 0;
 }
 
-static int look(struct mproc__body_call *c)
+int mproc__body_look(struct mproc__body_call *c)
 {
 	struct mproc__body *b = c->body;
 	char text[MPROC__ERROR_MAX];
@@ -351,7 +377,7 @@ int mproc__body_begin(struct mproc__body_call *ret, struct mproc__body *b, int64
 		return r;
 	}
 	/* It may have been removed while we waited. */
-	r = mproc__object_check(b->segment, &b->object) < 0 ? gone(b) : look(ret);
+	r = mproc__object_check(b->segment, &b->object) < 0 ? gone(b) : mproc__body_look(ret);
 	return r < 0 ? mproc__body_end(ret, r) : 0;
 }
 
@@ -479,7 +505,7 @@ void mproc__body_commit(struct mproc__body_call *c, const struct mproc__body_nex
 	atomic_signal_fence(memory_order_seq_cst);
 	/* Release: the state and what it names stand before it is the present one. */
 	atomic_store_explicit(&shared->version, c->version + 1, memory_order_release);
-	/* See look(): what is written from here on. */
+	/* See mproc__body_look(): what is written from here on. */
 	atomic_thread_fence(memory_order_release);
 	c->version++;
 	c->state = s;
@@ -488,73 +514,6 @@ void mproc__body_commit(struct mproc__body_call *c, const struct mproc__body_nex
 	c->len = next->len;
 	finish(c);
 	mproc__waitable_signal_all(&shared->waitable, c->me);
-}
-
-/*
- * Removal. The entry in the catalogue says that the object is gone; who is inside a call
- * has been seen to be, and comes out. The content is given up by one more commit, so a
- * remover who is killed leaves nothing that the next one does not find.
- */
-
-static void give_up(struct mproc__body_call *c)
-{
-	struct mproc__body_next next = { .block = mproc__body_room(c->body), .drop_block = true };
-
-	if (look(c) < 0)
-		return;
-	if (c->body->unit == sizeof(struct mproc__slot)) {
-		next.drop_slots = c->block.off + c->first * c->body->unit;
-		next.n_drop = c->len;
-	}
-	mproc__body_commit(c, &next);
-}
-
-int mproc__body_dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off,
-			uint64_t len, bool wait, uint32_t kind, uint64_t unit)
-{
-	mproc_segment *segment = mproc__segment_of(range);
-	const struct mproc__object object = {
-		.kind = kind, .off = off, .len = len, .mem = mproc__arena_at(segment, off, len)
-	};
-	const struct mproc__body_spec spec = { .noun = mproc__kind_name(kind), .unit = unit };
-	struct mproc__body body;
-	struct mproc__body_call c = { .body = &body, .me = me };
-	uint64_t what = mproc__what(kind, off);
-	struct mproc__lock *lock;
-	int r;
-
-	if (!object.mem || mproc__body_handle(&body, segment, &object, &spec) < 0)
-		return 0;
-	/* Who comes from now on sees that it is gone; who has come is noted. */
-	mproc__fence_all(me);
-	lock = &body.shared->lock;
-	r = mproc__lock_take(lock, me, what, wait ? MPROC_FOREVER : MPROC_NOWAIT);
-	/*
-	 * Ours already: who removes may have locked it. Who reaps has come here out of a call on
-	 * it, which has looked at the state and goes on with it: for another time.
-	 */
-	if (r < 0 && (r != -EDEADLK || !wait))
-		return !wait;
-	if (!wait && mproc__somebody_inside(me, what, true)) {
-		if (r == MPROC__LOCK_INHERITED)
-			mproc__lock_repaired(lock, me);
-		mproc__lock_release(lock, me);
-		return 1;
-	}
-	give_up(&c);
-	if (r == MPROC__LOCK_INHERITED)
-		mproc__lock_repaired(lock, me);
-	if (r != -EDEADLK)
-		mproc__lock_release(lock, me);
-	/* Also who is asleep in it: awake, he would look at a lock that is another's by then. */
-	while (mproc__somebody_inside(me, what, !wait)) {
-		mproc__wake_slow(&lock->sleepers, INT32_MAX);
-		mproc__wake_slow(&body.shared->waitable.sleepers, INT32_MAX);
-		if (!wait)
-			return 1;
-		mproc__pause();
-	}
-	return 0;
 }
 
 /*

@@ -95,6 +95,9 @@ struct mproc__body_next {
  */
 int mproc__body_begin(struct mproc__body_call *ret, struct mproc__body *body, int64_t deadline);
 
+/* What it does under the lock, for who has taken that in another way. Return: 0 or -EBADMSG. */
+int mproc__body_look(struct mproc__body_call *call);
+
 /* Release the lock, unless the thread had it before. Return: @r. */
 int mproc__body_end(struct mproc__body_call *call, int r);
 
@@ -161,7 +164,8 @@ int mproc__body_wait(struct mproc__body *body, uint64_t *seen, int64_t deadline)
 
 /*
  * The object at @off is removed: free what it refers to, and wait until nobody is inside a
- * call. See struct mproc__kind.
+ * call, or between lock and unlock. See struct mproc__kind. Also with @wait it returns 1 if
+ * the caller himself is inside a call, or who has the lock waits for him.
  */
 int mproc__body_dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off,
 			uint64_t len, bool wait, uint32_t kind, uint64_t unit);

@@ -137,7 +137,8 @@ static int dispose(mproc_segment *segment, struct mproc__self *me, const struct 
  * Take the entry at @entry, whose word the caller has just made DYING in his own
  * name, out of the catalogue, and free its block if that is the entry's still.
  *
- * Return: 0, or 1 if the living are in the way (never with @wait).
+ * Return: 0, or 1 if the living are in the way; with @wait only those whose waiting has no
+ * end as long as we wait: ourselves, or one who waits for us.
  */
 static int bury(mproc_segment *segment, struct mproc__self *me, struct mproc__entry *entry,
 		bool wait)
@@ -395,6 +396,22 @@ int mproc__object_check(mproc_segment *segment, const struct mproc__object *obje
 					     memory_order_acquire);
 
 	return word == mproc__entry_word(object->generation, MPROC__ENTRY_LIVE) ? 0 : -ESTALE;
+}
+
+bool mproc__object_is_dying(mproc_segment *segment, const struct mproc__object *object)
+{
+	const struct mproc__entry *entry = mproc__entry_at(segment, object->entry);
+	uint64_t generation = atomic_load_explicit(&entry->generation, memory_order_relaxed) &
+			      MPROC__ENTRY_GENERATION_MASK;
+
+	/* Whatever the caller has read of the block before, he has read. */
+	atomic_thread_fence(memory_order_acquire);
+	/* The next object of the entry has another generation before its word says anything. */
+	return mproc__entry_state(atomic_load_explicit(&entry->word, memory_order_acquire)) ==
+		       MPROC__ENTRY_DYING &&
+	       generation == object->generation &&
+	       (atomic_load_explicit(&entry->generation, memory_order_relaxed) &
+		MPROC__ENTRY_GENERATION_MASK) == generation;
 }
 
 uint64_t mproc__catalogue_size(uint32_t n_objects)

@@ -100,6 +100,12 @@ bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64
 /* Return: 0, or -ESTALE if the entry is not the object's any more. */
 int mproc__object_check(mproc_segment *segment, const struct mproc__object *object);
 
+/*
+ * Is the object removed, but its block not free yet? If so, what the caller has read of the
+ * block before was the object's.
+ */
+bool mproc__object_is_dying(mproc_segment *segment, const struct mproc__object *object);
+
 uint64_t mproc__catalogue_size(uint32_t n_objects);
 void mproc__catalogue_init(struct mproc__catalogue *catalogue, uint32_t n_objects);
 

@@ -256,6 +256,62 @@ static int64_t remove_it(void)
 	return mproc__object_remove(segment, &object);
 }
 
+/*
+ * While the victim stands still in its unlock the list is removed, and all blocks of its
+ * size are filled: if its own is among them, what the victim does there is seen.
+ */
+#define FILLED 60
+
+static struct {
+	uint64_t n, off[FILLED];
+} * filled;
+
+static void locked_by_the_victim(void)
+{
+	three();
+	filled = t_sweep_map(sizeof(*filled));
+}
+
+static void arrive_and_lock(void)
+{
+	t_sweep_check(mproc_list_lock(list, MPROC_FOREVER) == 0);
+}
+
+static int64_t unlock(void)
+{
+	return mproc_list_unlock(list);
+}
+
+static int64_t remove_and_fill(void)
+{
+	const struct mproc__object_spec spec = {
+		.what = "test", .name = "list", .kind = MPROC__KIND_LIST, .type = MPROC__BODY_LAYOUT
+	};
+	struct mproc__self *me = mproc__self(segment->arena, "fill");
+	struct mproc__object object;
+	uint64_t off;
+
+	t_sweep_check(mproc__object_open(&object, segment, &spec) == 0);
+	t_sweep_check(mproc__object_remove_as(segment, me, &object) == 0);
+	while (filled->n < FILLED && mproc__arena_alloc(segment, me, 512, false, &off) == 0) {
+		memset(mproc__segment_at(segment, off, 512), 0xef, 512);
+		t_sweep_check(mproc__arena_publish(segment, me, off) == 0);
+		filled->off[filled->n++] = off;
+	}
+	return 0;
+}
+
+static void nothing_else_was_written(const struct t_sweep_seen *seen)
+{
+	t_sweep_check(!seen->returned || seen->result == 0 || seen->result == -ESTALE);
+	for (uint64_t i = 0; i < filled->n; i++) {
+		const unsigned char *mem = mproc__segment_at(segment, filled->off[i], 512);
+
+		for (int k = 0; k < 512; k++)
+			t_sweep_check(mem[k] == 0xef);
+	}
+}
+
 static int64_t create_another(void)
 {
 	const struct mproc_any items[] = { MPROC_ANY(ONE), MPROC_ANY(2) };
@@ -552,6 +608,9 @@ static const struct t_sweep_case cases[] = {
 	   owner_died_between_lock_and_unlock, append_number, news_stays),
 	T_SWEEP("remove", "three", three, remove_it, was_removed, .arrive = arrive),
 	T_SWEEP("remove", "block full", block_full, remove_it, was_removed, .arrive = arrive),
+	T_SWEEP("unlock", "somebody removes the list", locked_by_the_victim, unlock,
+		nothing_else_was_written, .arrive = arrive_and_lock, .peer = remove_and_fill,
+		.flags = T_SWEEP_RESUME),
 	T_SWEEP("create", "free", empty, create_another, was_created, .arrive = arrive),
 };
 

@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -781,6 +782,247 @@ static void removal_waits_for_who_is_inside(void **state)
 	}
 }
 
+/* All free blocks of the size that a list has, filled: whoever writes there is seen. */
+static size_t fill(uint64_t offs[], size_t cap)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "fill");
+	size_t n = 0;
+
+	while (n < cap && mproc__arena_alloc(segment, me, 512, false, &offs[n]) == 0) {
+		uint64_t *words = mproc__segment_at(segment, offs[n++], 512);
+
+		/* What an owner's word of the calling thread looks like. */
+		for (int i = 0; i < 64; i++)
+			words[i] = me->word;
+	}
+	return n;
+}
+
+static void empty(uint64_t offs[], size_t n)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "empty");
+
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t *words = mproc__segment_at(segment, offs[i], 512);
+
+		for (int k = 0; k < 64; k++)
+			assert_int_equal(words[k], me->word);
+		assert_int_equal(mproc__arena_free(segment, me, offs[i]), 0);
+	}
+}
+
+static void append_once(void *arg)
+{
+	struct churn *churn = arg;
+
+	t_check(mproc_list_append(churn->list, TEXT, FOREVER) == -ESTALE);
+}
+
+static bool is_asleep(void *arg)
+{
+	return t_state(*(pid_t *)arg) == 'S';
+}
+
+static void removal_by_who_has_the_lock_releases_it(void **state)
+{
+	enum { N = 40 };
+	uint64_t before = used(), offs[N];
+	struct churn churn = { NULL };
+	struct mproc__object object;
+	size_t n;
+	pid_t pid;
+
+	(void)state;
+	alarm(60);
+	assert_int_equal(mproc_list_create(&churn.list, segment, "mine", NULL), 0);
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(mproc_list_append(churn.list, TEXT, FOREVER), 0);
+	object = object_of("mine");
+	assert_int_equal(mproc_list_lock(churn.list, FOREVER), 0);
+	pid = t_spawn(append_once, &churn);
+	assert_true(t_wait_until(is_asleep, &pid, mproc_after_ms(10000)));
+	assert_int_equal(mproc__object_remove(segment, &object), 0);
+	assert_int_equal(t_reap(pid), 0);
+	while (mproc__reap_all(segment->range) > 0)
+		;
+	assert_int_equal(used(), before);
+	/* Another's by now. */
+	n = fill(offs, N);
+	assert_int_equal(mproc_list_unlock(churn.list), -ESTALE);
+	assert_int_equal(mproc_list_consistent(churn.list), -ESTALE);
+	empty(offs, n);
+	/* The lock is not among those that we hold. */
+	assert_int_equal(mproc__self(segment->arena, "look")->n_holds, 0);
+	mproc_list_close(churn.list);
+	alarm(0);
+}
+
+static void lock_a_while(void *arg)
+{
+	struct churn *churn = arg;
+
+	t_check(mproc_list_lock(churn->list, FOREVER) == 0);
+	t_check(mproc_list_append(churn->list, 1, FOREVER) == 0);
+	while (mproc_list_append(churn->list, 1, FOREVER) == 0)
+		usleep(1000);
+	usleep(20000);
+	t_check(mproc_list_append(churn->list, 1, FOREVER) == -ESTALE);
+	t_check(mproc_list_unlock(churn->list) == 0);
+	t_check(mproc_list_unlock(churn->list) == -ESTALE ||
+		mproc_list_unlock(churn->list) == -EPERM);
+}
+
+static void removal_waits_for_who_is_between_lock_and_unlock(void **state)
+{
+	struct mproc__object object;
+	struct churn churn = { NULL };
+	uint64_t before = used();
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mproc_list_create(&churn.list, segment, "locked", NULL), 0);
+	object = object_of("locked");
+	pid = t_spawn(lock_a_while, &churn);
+	while (!mproc_list_len(churn.list))
+		usleep(100);
+	assert_int_equal(mproc__object_remove(segment, &object), 0);
+	assert_int_equal(mproc__arena_generation_of(segment, object.off), 0);
+	assert_int_equal(t_reap(pid), 0);
+	mproc_list_close(churn.list);
+	while (mproc__reap_all(segment->range) > 0)
+		;
+	assert_int_equal(used(), before);
+}
+
+static void remove_for_ever(void *arg)
+{
+	(void)mproc__object_remove(segment, arg);
+	t_check(false);
+}
+
+static bool is_removed(void *arg)
+{
+	return mproc__object_check(segment, arg) < 0;
+}
+
+/* The remover dies; who is inside reaps him: the blocks that it is using are not free. */
+static void a_dead_removers_work_waits_for_the_reaper_himself(void **state)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "test");
+	struct mproc__object object;
+	uint64_t before = used(), act = 0, block;
+	mproc_list *l = NULL;
+	pid_t pid;
+
+	(void)state;
+	for (int locked = 0; locked < 2; locked++) {
+		assert_int_equal(mproc_list_create(&l, segment, "mine", NULL), 0);
+		assert_int_equal(mproc_list_append(l, TEXT, FOREVER), 0);
+		object = object_of("mine");
+		block = mproc__arena_generation_of(segment, object.off);
+		if (locked)
+			assert_int_equal(mproc_list_lock(l, FOREVER), 0);
+		else
+			act = mproc__act_begin(me, mproc__what(MPROC__KIND_LIST, object.off));
+		pid = t_spawn(remove_for_ever, &object);
+		assert_true(t_wait_until(is_removed, &object, mproc_after_ms(10000)));
+		usleep(10000);
+		kill(pid, SIGKILL);
+		assert_int_equal(t_reap(pid), SIGKILL);
+		(void)mproc__reap_all(segment->range);
+		assert_int_equal(mproc__arena_generation_of(segment, object.off), block);
+		if (locked)
+			assert_int_equal(mproc_list_unlock(l), 0);
+		else
+			mproc__act_end(me, act);
+		while (mproc__reap_all(segment->range) > 0)
+			;
+		assert_int_equal(used(), before);
+		mproc_list_close(l);
+	}
+}
+
+static void calls_too_deep_in_others_to_be_noted_are_refused(void **state)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "test");
+	uint64_t act = mproc__act_begin(me, 1);
+
+	(void)state;
+	assert_int_equal(mproc_list_append(list, 1, FOREVER), 0);
+	while (me->n_acts < MPROC__ACTS)
+		(void)mproc__act_begin(me, 1);
+	assert_int_equal(mproc_list_append(list, 1, FOREVER), -ELOOP);
+	assert_non_null(strstr(mproc_error_text(), "inside 3 other calls"));
+	assert_int_equal(me->n_acts, MPROC__ACTS);
+	for (uint64_t i = MPROC__ACTS; i-- > act;)
+		mproc__act_end(me, i);
+	assert_int_equal(mproc_list_len(list), 1);
+}
+
+struct crossed {
+	mproc_segment *segment;
+	mproc_list *list;
+	mproc_mutex *mutex;
+	_Atomic(int) *locked;
+};
+
+static void lock_both(void *arg)
+{
+	struct crossed *c = arg;
+
+	t_check(mproc_list_lock(c->list, FOREVER) == 0);
+	atomic_store(c->locked, 1);
+	/* Who has it removes the list, and waits for us: one of the two is told. */
+	while (mproc_list_append(c->list, 1, FOREVER) == 0)
+		usleep(1000);
+	usleep(20000);
+	t_check(mproc_mutex_lock(c->mutex, FOREVER) == -EDEADLK);
+	t_check(mproc_list_unlock(c->list) == 0);
+}
+
+static int mutex_init(void *mem, void *arg)
+{
+	(void)arg;
+	return mproc_mutex_init(mem, 0);
+}
+
+static int int_init(void *mem, void *arg)
+{
+	(void)mem;
+	(void)arg;
+	return 0;
+}
+
+static void a_remover_who_waits_is_an_edge_of_the_graph(void **state)
+{
+	struct crossed c = { NULL };
+	void *mem = NULL;
+	pid_t pid;
+
+	(void)state;
+	alarm(60);
+	assert_int_equal(mproc_segment_create(&c.segment, NULL,
+					      MPROC_SEGMENT_OPTS(.bytes = 1 << 20,
+								 .flags = MPROC_SEGMENT_DEADLOCK)),
+			 0);
+	assert_int_equal(mproc_list_create(&c.list, c.segment, "l", NULL), 0);
+	assert_true(mproc_segment_object(&mem, c.segment, "m", sizeof(mproc_mutex), mutex_init,
+					 NULL) >= 0);
+	c.mutex = mem;
+	assert_true(mproc_segment_object(&mem, c.segment, "i", sizeof(int), int_init, NULL) >= 0);
+	c.locked = mem;
+	assert_int_equal(mproc_mutex_lock(c.mutex, FOREVER), 0);
+	pid = t_spawn(lock_both, &c);
+	while (!atomic_load(c.locked))
+		usleep(100);
+	assert_int_equal(mproc_segment_remove(c.segment, "l"), 0);
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_mutex_unlock(c.mutex), 0);
+	mproc_list_close(c.list);
+	mproc_segment_close(c.segment);
+	alarm(0);
+}
+
 /*
  * Scribbled memory
  */
@@ -869,6 +1111,11 @@ int main(void)
 		TEST(threads_share_a_handle),
 		TEST(removal_frees_all_and_handles_go_stale),
 		TEST(removal_waits_for_who_is_inside),
+		TEST(removal_by_who_has_the_lock_releases_it),
+		TEST(removal_waits_for_who_is_between_lock_and_unlock),
+		TEST(a_dead_removers_work_waits_for_the_reaper_himself),
+		TEST(calls_too_deep_in_others_to_be_noted_are_refused),
+		TEST(a_remover_who_waits_is_an_edge_of_the_graph),
 		TEST(scribbled_words_are_errors_or_do_no_harm),
 	};
 

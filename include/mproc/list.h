@@ -28,8 +28,8 @@
  *
  * Errors that all calls have in common: -ESTALE if the list was removed, -EBADMSG if it is
  * impossible, -ELOOP if the thread is inside three other calls already, and those of
- * mproc_mutex_lock(). Calls that store items: -EINVAL if one is
- * impossible (no such kind, a length without bytes), -ENOSPC if the segment has no room.
+ * mproc_mutex_lock(). Calls that store items: -EINVAL if one is impossible (no such kind, a
+ * length without bytes), -ENOSPC if the segment has no room.
  *
  * A list takes 256 bytes and 16 for each item that there is room for; at first there is
  * room for 16 of them, or as many as were asked for. When that is full it moves to a block
@@ -137,13 +137,19 @@ MPROC_API mproc_list *mproc_list_close(mproc_list *list);
  * @list:	list
  * @deadline:	how long to wait, see <mproc/common.h>
  *
+ * Not recursive: who has the lock and locks again gets -EDEADLK.
+ *
  * Return: 0, or MPROC_MUTEX_INHERITED: you have the lock, and somebody died between lock
  * and unlock; everybody who locks is told so until mproc_list_consistent(); or as
  * mproc_mutex_lock().
  */
 MPROC_API MPROC_MUST int mproc_list_lock(mproc_list *list, int64_t deadline);
 
-/* mproc_list_unlock() - let others in again. Return: 0, or -EPERM, -ENOTCONN, -EUSERS. */
+/*
+ * mproc_list_unlock() - let others in again. Return: 0, -EPERM if the calling thread does not
+ * have the lock, -ESTALE (it has no lock either) if the list was removed, -ENOTCONN, -EUSERS.
+ * Removed by another while we have the lock it still is to be unlocked: 0.
+ */
 MPROC_API int mproc_list_unlock(mproc_list *list);
 
 /**

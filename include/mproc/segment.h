@@ -423,6 +423,13 @@ MPROC_API MPROC_MUST int mproc_segment_next(mproc_segment *segment, struct mproc
  * may not be used at all. A reference to it is found to be stale: opening by one gives
  * -ESTALE, now and for ever. A process killed inside the call has removed it or not.
  *
+ * Lists and strings know of their removal: all calls on a handle give -ESTALE, and their
+ * memory is no other object's as long as somebody is inside a call on them or has their lock.
+ * So the call waits for those, without a deadline, also for one who stands still; with
+ * MPROC_SEGMENT_DEADLOCK it does not wait for who waits for the caller, and what is left goes
+ * back when the caller ends. Who has the lock himself loses it: his unlock gives -ESTALE. Who
+ * removes from within a call (the comparison of a sort) does so when he ends, too.
+ *
  * Return: 0, or -ENOENT if nothing has that name (or only something that is just being
  * made), -EOPNOTSUPP if it is of a kind that only its own functions can end (queues,
  * pools), -EINVAL for a name that can be none, -ENOTCONN, -EUSERS, -EROFS.

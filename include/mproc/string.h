@@ -120,13 +120,19 @@ MPROC_API mproc_string *mproc_string_close(mproc_string *string);
  * @string:	string
  * @deadline:	how long to wait, see <mproc/common.h>
  *
+ * Not recursive: who has the lock and locks again gets -EDEADLK.
+ *
  * Return: 0, or MPROC_MUTEX_INHERITED: you have the lock, and somebody died between lock
  * and unlock; everybody who locks is told so until mproc_string_consistent(); or as
  * mproc_mutex_lock(), or -ESTALE if the string was removed.
  */
 MPROC_API MPROC_MUST int mproc_string_lock(mproc_string *string, int64_t deadline);
 
-/* mproc_string_unlock() - let others in again. Return: 0, or -EPERM, -ENOTCONN, -EUSERS. */
+/*
+ * mproc_string_unlock() - let others in again. Return: 0, -EPERM if the calling thread does
+ * not have the lock, -ESTALE (it has no lock either) if the string was removed, -ENOTCONN,
+ * -EUSERS. Removed by another while we have the lock it still is to be unlocked: 0.
+ */
 MPROC_API int mproc_string_unlock(mproc_string *string);
 
 /**
@@ -152,7 +158,8 @@ MPROC_API uint64_t mproc_string_len(const mproc_string *string);
  * No NUL is added.
  *
  * Return: 0, or -ENOBUFS if @cap is too small, -ESTALE if the string was removed, -EBADMSG if
- * it is impossible, or as mproc_mutex_lock(). These errors all calls have in common.
+ * it is impossible, -ELOOP if the thread is inside three other calls already, or as
+ * mproc_mutex_lock(). These errors all calls have in common.
  */
 MPROC_API MPROC_MUST int mproc_string_get(mproc_string *string, void *buf, size_t cap,
 					  size_t *ret_len, int64_t deadline);

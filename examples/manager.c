@@ -277,9 +277,10 @@ static int check_all(void)
 int main(void)
 {
 	int status, bad = 0;
+	struct mproc_ref ref;
 
 	if (make_all() < 0 || mproc_namespace_set_int(ns, "step", 3) < 0 ||
-	    mproc_dict_put_ref(dict, "inner", mproc_list_ref(inner)) < 0) {
+	    mproc_list_ref(inner, &ref) < 0 || mproc_dict_put_ref(dict, "inner", ref) < 0) {
 		fprintf(stderr, "%s\n", mproc_error_text());
 		return 1;
 	}

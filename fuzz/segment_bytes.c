@@ -119,7 +119,8 @@ int fuzz_call_string(mproc_segment *segment, uint8_t op)
 	r = mproc_string_open(&string, segment, op & 1 ? "small string" : "string");
 	if (r < 0)
 		return r;
-	ref = mproc_string_ref(string);
+	if (mproc_string_ref(string, &ref) < 0)
+		memset(&ref, 0, sizeof(ref));
 	locked = op % 5 == 4;
 	if (locked)
 		r = mproc_string_lock(string, SOON());

@@ -399,8 +399,10 @@ static int call_list(mproc_segment *segment, uint8_t op)
 	if (r < 0)
 		return r;
 	if (op % 41 == 40) {
-		ref = mproc_list_ref(list);
+		r = mproc_list_ref(list, &ref);
 		mproc_list_close(list);
+		if (r < 0)
+			return r;
 		r = mproc_list_open_ref(&list, segment, &ref);
 		if (r < 0)
 			return r;

@@ -112,7 +112,7 @@ static uint64_t what_of(const struct mproc__body *b, const struct mproc__self *m
 	return mproc__what(b->object.kind, mproc__self_off(me, b->shared));
 }
 
-static int gone(const struct mproc__body *b)
+int mproc__body_gone(const struct mproc__body *b)
 {
 	return mproc__fail(-ESTALE, "%s %s: it was removed", b->noun, b->name);
 }
@@ -137,7 +137,7 @@ static int enter(struct mproc__body *b, struct mproc__self **ret, uint64_t *ret_
 	if (__builtin_expect(mproc__object_check(b->segment, &b->object) == 0, 1))
 		return 0;
 	mproc__act_end(me, *ret_act);
-	return gone(b);
+	return mproc__body_gone(b);
 }
 
 /*
@@ -170,7 +170,7 @@ int mproc__body_lock(struct mproc__body *b, int64_t deadline)
 	r = take(b, deadline);
 	if (r >= 0 && mproc__object_check(b->segment, &b->object) < 0) {
 		(void)mproc_mutex_unlock(mutex_of(b));
-		r = gone(b);
+		r = mproc__body_gone(b);
 	}
 	if (r >= 0) {
 		if (relaxed(&b->shared->section) == MPROC__SECTION_NONE)
@@ -377,7 +377,8 @@ int mproc__body_begin(struct mproc__body_call *ret, struct mproc__body *b, int64
 		return r;
 	}
 	/* It may have been removed while we waited. */
-	r = mproc__object_check(b->segment, &b->object) < 0 ? gone(b) : mproc__body_look(ret);
+	r = mproc__object_check(b->segment, &b->object) < 0 ? mproc__body_gone(b)
+							    : mproc__body_look(ret);
 	return r < 0 ? mproc__body_end(ret, r) : 0;
 }
 
@@ -517,48 +518,8 @@ void mproc__body_commit(struct mproc__body_call *c, const struct mproc__body_nex
 }
 
 /*
- * Without the lock
+ * Waiting for a change
  */
-
-void mproc__body_peek(const struct mproc__body *b, struct mproc__body_peek *ret)
-{
-	ret->version = atomic_load_explicit(&b->shared->version, memory_order_acquire);
-	ret->state = &b->shared->state[ret->version & 1];
-	ret->block = relaxed(&ret->state->block);
-	ret->first = relaxed(&ret->state->first);
-	ret->len = relaxed(&ret->state->len);
-}
-
-bool mproc__body_peeked(const struct mproc__body *b, const struct mproc__body_peek *peek)
-{
-	/*
-	 * The version did not change, so whatever was read is of it; and while it was this one
-	 * nobody was in a section, at the moment of the look.
-	 */
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&b->shared->section, memory_order_acquire) ==
-		       MPROC__SECTION_NONE &&
-	       relaxed(&b->shared->version) == peek->version;
-}
-
-uint64_t mproc__body_len(const struct mproc__body *b)
-{
-	struct mproc__body_peek peek;
-
-	/* Each turn that fails has met another's commit. */
-	for (int i = 0; i < 1000; i++) {
-		mproc__body_peek(b, &peek);
-		atomic_thread_fence(memory_order_acquire);
-		if (relaxed(&b->shared->version) == peek.version)
-			break;
-	}
-	return peek.len;
-}
-
-uint64_t mproc__body_version(const struct mproc__body *b)
-{
-	return atomic_load_explicit(&b->shared->version, memory_order_acquire);
-}
 
 struct change {
 	const struct mproc__body *body;
@@ -569,9 +530,9 @@ static int try_change(void *arg)
 {
 	struct change *change = arg;
 
-	if (mproc__object_check(change->body->segment, &change->body->object) < 0)
-		return gone(change->body);
 	change->now = mproc__body_version(change->body);
+	if (mproc__object_check(change->body->segment, &change->body->object) < 0)
+		return mproc__body_gone(change->body);
 	return change->now == change->seen ? -EAGAIN : 0;
 }
 

@@ -53,6 +53,9 @@ void mproc__body_close(struct mproc__body *body);
 int mproc__body_handle(struct mproc__body *ret, mproc_segment *segment,
 		       const struct mproc__object *object, const struct mproc__body_spec *spec);
 
+/* Return: -ESTALE, with the text that it was removed. */
+int mproc__body_gone(const struct mproc__body *body);
+
 /* The user's lock. */
 int mproc__body_lock(struct mproc__body *body, int64_t deadline);
 int mproc__body_unlock(struct mproc__body *body);
@@ -150,10 +153,15 @@ void mproc__body_peek(const struct mproc__body *body, struct mproc__body_peek *r
  */
 bool mproc__body_peeked(const struct mproc__body *body, const struct mproc__body_peek *peek);
 
-/* Units in use, at some instant. */
+/* Units in use, at some instant; 0 with a text if the object was removed. */
 uint64_t mproc__body_len(const struct mproc__body *body);
 
+/* The second: 0 with a text if the object was removed. The first looks at memory alone. */
 uint64_t mproc__body_version(const struct mproc__body *body);
+uint64_t mproc__body_version_now(const struct mproc__body *body);
+
+/* Return: 0, or -ESTALE if the object was removed. */
+int mproc__body_ref(const struct mproc__body *body, struct mproc_ref *ret);
 
 /*
  * Wait until the version is not @seen.

@@ -160,11 +160,10 @@ int mproc_list_open_ref(mproc_list **ret, mproc_segment *segment, const struct m
 	return handle_new(ret, segment, &spec, MPROC__BODY_OPEN);
 }
 
-struct mproc_ref mproc_list_ref(const mproc_list *list)
+int mproc_list_ref(const mproc_list *list, struct mproc_ref *ret)
 {
-	struct mproc__body *b = mproc__list_body(list);
-
-	return mproc__object_ref(b->segment, &b->object);
+	assert(ret);
+	return mproc__body_ref(mproc__list_body(list), ret);
 }
 
 mproc_list *mproc_list_close(mproc_list *list)
@@ -195,6 +194,17 @@ int mproc_list_consistent(mproc_list *list)
 uint64_t mproc_list_len(const mproc_list *list)
 {
 	return mproc__body_len(mproc__list_body(list));
+}
+
+uint64_t mproc_list_version(const mproc_list *list)
+{
+	return mproc__body_version_now(mproc__list_body(list));
+}
+
+int mproc_list_wait(mproc_list *list, uint64_t *version, int64_t deadline)
+{
+	assert(version);
+	return mproc__body_wait(mproc__list_body(list), version, deadline);
 }
 
 static int dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off, uint64_t len,

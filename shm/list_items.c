@@ -218,7 +218,13 @@ int mproc_list_next(mproc_list *list, struct mproc_list_iter *it, struct mproc_a
 
 int mproc_list_changed(const mproc_list *list, const struct mproc_list_iter *it)
 {
-	return it->begun && mproc__body_version(mproc__list_body(list)) != it->version;
+	const struct mproc__body *b = mproc__list_body(list);
+	uint64_t version = mproc__body_version(b);
+
+	if (!it->begun)
+		return 0;
+	/* Of a block that was freed, the version is somebody else's. */
+	return mproc__object_check(b->segment, &b->object) < 0 || version != it->version;
 }
 
 /* Bytes that copies of items [@at, @at + @n) take in a buffer. Return: 0 or -EBADMSG. */
@@ -472,7 +478,8 @@ int mproc_list_pop(mproc_list *list, int64_t i, struct mproc_any *ret, void *buf
 		   size_t *ret_len, int64_t deadline)
 {
 	struct mproc_any any;
-	const struct target to = { &any, buf, cap, ret_len };
+	size_t len;
+	const struct target to = { &any, buf, cap, &len };
 	struct mproc__body_call c;
 	uint64_t at;
 	int r;
@@ -487,9 +494,15 @@ int mproc_list_pop(mproc_list *list, int64_t i, struct mproc_any *ret, void *buf
 		r = no_item(list, "pop", i, c.len);
 	if (r == 0)
 		r = give(list, "pop", mproc__slot_get(mproc__list_slot(&c, at)), &to);
+	if (r == -ENOBUFS && ret_len)
+		*ret_len = len;
+	/* In the middle the slots are written anew, for which there may be no room. */
 	if (r == 0)
 		r = mproc__list_splice(&c, at, 1, NULL, 0);
-	if (r == 0)
+	if (r == 0) {
 		*ret = any;
+		if (ret_len)
+			*ret_len = len;
+	}
 	return mproc__body_end(&c, r);
 }

@@ -135,11 +135,10 @@ int mproc_string_open_ref(mproc_string **ret, mproc_segment *segment, const stru
 	return handle_new(ret, segment, &spec, MPROC__BODY_OPEN);
 }
 
-struct mproc_ref mproc_string_ref(const mproc_string *string)
+int mproc_string_ref(const mproc_string *string, struct mproc_ref *ret)
 {
-	struct mproc__body *b = body_of(string);
-
-	return mproc__object_ref(b->segment, &b->object);
+	assert(ret);
+	return mproc__body_ref(body_of(string), ret);
 }
 
 mproc_string *mproc_string_close(mproc_string *string)
@@ -174,7 +173,7 @@ uint64_t mproc_string_len(const mproc_string *string)
 
 uint64_t mproc_string_version(const mproc_string *string)
 {
-	return mproc__body_version(body_of(string));
+	return mproc__body_version_now(body_of(string));
 }
 
 int mproc_string_wait(mproc_string *string, uint64_t *version, int64_t deadline)

@@ -134,7 +134,8 @@ static void open_finds_what_create_made(void **state)
 	b = mproc_list_close(b);
 
 	/* One list in another: by reference. */
-	assert_int_equal(mproc_list_append(list, mproc_list_ref(a), FOREVER), 0);
+	assert_int_equal(mproc_list_ref(a, &ref), 0);
+	assert_int_equal(mproc_list_append(list, ref, FOREVER), 0);
 	assert_int_equal(mproc_list_get(list, -1, &any, NULL, 0, NULL, FOREVER), 0);
 	assert_int_equal(any.kind, MPROC_ANY_REF);
 	assert_int_equal(mproc_list_open_ref(&b, segment, &any.as.ref), 0);
@@ -144,7 +145,7 @@ static void open_finds_what_create_made(void **state)
 	assert_true(mproc_list_open_ref(&b, segment, &any.as.ref) < 0);
 	assert_int_equal(mproc_string_create(&string, segment, "s", NULL), 0);
 	assert_int_equal(mproc_list_open(&b, segment, "s"), -EEXIST);
-	ref = mproc_string_ref(string);
+	assert_int_equal(mproc_string_ref(string, &ref), 0);
 	assert_int_equal(mproc_list_open_ref(&b, segment, &ref), -EEXIST);
 	assert_null(b);
 	mproc_string_close(string);
@@ -717,12 +718,47 @@ static void threads_share_a_handle(void **state)
 	assert_int_equal(used(), before);
 }
 
+/* All free blocks of the size that a list has, filled: whoever writes there is seen. */
+static size_t fill(uint64_t offs[], size_t cap)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "fill");
+	size_t n = 0;
+
+	while (n < cap && mproc__arena_alloc(segment, me, 512, false, &offs[n]) == 0) {
+		uint64_t *words = mproc__segment_at(segment, offs[n++], 512);
+
+		/* What an owner's word of the calling thread looks like. */
+		for (int i = 0; i < 64; i++)
+			words[i] = me->word;
+	}
+	return n;
+}
+
+static void empty(uint64_t offs[], size_t n)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "empty");
+
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t *words = mproc__segment_at(segment, offs[i], 512);
+
+		for (int k = 0; k < 64; k++)
+			assert_int_equal(words[k], me->word);
+		assert_int_equal(mproc__arena_free(segment, me, offs[i]), 0);
+	}
+}
+
 static void removal_frees_all_and_handles_go_stale(void **state)
 {
 	uint64_t before = used();
+	enum { N = 40 };
+	struct mproc_list_iter it = MPROC_LIST_ITER;
+	struct mproc_ref ref = { .off = 7 };
 	struct mproc__object object;
+	uint64_t offs[N], version;
 	struct mproc_any any;
 	mproc_list *l = NULL;
+	char buf[64];
+	size_t n;
 
 	(void)state;
 	assert_int_equal(mproc_list_create(&l, segment, "gone", NULL), 0);
@@ -730,13 +766,93 @@ static void removal_frees_all_and_handles_go_stale(void **state)
 		assert_int_equal(mproc_list_append(l, TEXT, FOREVER), 0);
 	assert_int_equal(mproc_list_append(l, 7, FOREVER), 0);
 	object = object_of("gone");
+	assert_int_equal(mproc_list_next(l, &it, &any, buf, sizeof(buf), NULL, FOREVER), 1);
+	assert_int_equal(mproc_list_changed(l, &it), 0);
+	version = mproc_list_version(l);
+	assert_int_equal(version, 101);
+	it.version = version;
 	assert_int_equal(mproc__object_remove(segment, &object), 0);
 	assert_int_equal(used(), before);
 	assert_int_equal(mproc_list_get(l, -1, &any, NULL, 0, NULL, FOREVER), -ESTALE);
 	assert_int_equal(mproc_list_append(l, 1, FOREVER), -ESTALE);
 	assert_int_equal(mproc_list_lock(l, FOREVER), -ESTALE);
+	/* The block is another's by now: what is looked at without the lock is not told. */
+	n = fill(offs, N);
+	assert_int_equal(mproc_list_len(l), 0);
+	assert_non_null(strstr(mproc_error_text(), "list gone: it was removed"));
+	assert_int_equal(mproc_list_version(l), 0);
+	assert_int_equal(mproc_list_wait(l, &version, FOREVER), -ESTALE);
+	assert_int_equal(mproc_list_changed(l, &it), 1);
+	assert_int_equal(mproc_list_ref(l, &ref), -ESTALE);
+	assert_int_equal(ref.off, 7);
+	empty(offs, n);
 	mproc_list_close(l);
 	assert_int_equal(used(), before);
+}
+
+static void append_soon(void *arg)
+{
+	(void)arg;
+	usleep(20000);
+	t_check(mproc_list_append(list, 1, FOREVER) == 0);
+}
+
+static void remove_soon(void *arg)
+{
+	usleep(20000);
+	t_check(mproc__object_remove(segment, arg) == 0);
+}
+
+static void wait_ends_with_a_change_and_with_removal(void **state)
+{
+	uint64_t version = mproc_list_version(list);
+	struct mproc__object object = object_of("l");
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mproc_list_wait(list, &version, MPROC_NOWAIT), -EAGAIN);
+	assert_int_equal(mproc_list_wait(list, &version, -5), -EINVAL);
+	pid = t_spawn(append_soon, NULL);
+	assert_int_equal(mproc_list_wait(list, &version, FOREVER), 0);
+	assert_int_equal(version, mproc_list_version(list));
+	assert_int_equal(mproc_list_wait(list, &version, mproc_after_ms(5)), -ETIMEDOUT);
+	assert_int_equal(t_reap(pid), 0);
+	pid = t_spawn(remove_soon, &object);
+	assert_int_equal(mproc_list_wait(list, &version, FOREVER), -ESTALE);
+	assert_int_equal(t_reap(pid), 0);
+}
+
+/* In the middle: the other slots are to be written to a block that there is no room for. */
+static void pop_without_room_touches_nothing(void **state)
+{
+	struct mproc__self *me = mproc__self(segment->arena, "fill");
+	struct mproc_any any = mproc_any_int(77);
+	size_t len = 77;
+	uint64_t off;
+	char buf[64];
+
+	(void)state;
+	for (int i = 0; i < 33; i++)
+		assert_int_equal(mproc_list_append(list, TEXT, FOREVER), 0);
+	for (uint64_t n = 1 << 20; n >= 64; n /= 2)
+		while (mproc__arena_alloc(segment, me, n, false, &off) == 0)
+			;
+	while (mproc_list_len(list) > 0 && len == 77) {
+		int r = mproc_list_append(list, 1, FOREVER);
+
+		if (r == 0)
+			continue;
+		assert_int_equal(r, -ENOSPC);
+		r = mproc_list_pop(list, 1, &any, buf, sizeof(buf), &len, FOREVER);
+		assert_int_equal(r, -ENOSPC);
+		assert_int_equal(len, 77);
+		assert_int_equal(any.as.i, 77);
+		break;
+	}
+	assert_int_equal(mproc_list_pop(list, 0, &any, buf, 3, &len, FOREVER), -ENOBUFS);
+	assert_int_equal(len, strlen(TEXT));
+	assert_int_equal(any.as.i, 77);
+	assert_int_equal(mproc_list_pop(list, 0, &any, buf, sizeof(buf), &len, FOREVER), 0);
 }
 
 struct churn {
@@ -779,35 +895,6 @@ static void removal_waits_for_who_is_inside(void **state)
 		while (mproc__reap_all(segment->range) > 0)
 			;
 		assert_int_equal(used(), before);
-	}
-}
-
-/* All free blocks of the size that a list has, filled: whoever writes there is seen. */
-static size_t fill(uint64_t offs[], size_t cap)
-{
-	struct mproc__self *me = mproc__self(segment->arena, "fill");
-	size_t n = 0;
-
-	while (n < cap && mproc__arena_alloc(segment, me, 512, false, &offs[n]) == 0) {
-		uint64_t *words = mproc__segment_at(segment, offs[n++], 512);
-
-		/* What an owner's word of the calling thread looks like. */
-		for (int i = 0; i < 64; i++)
-			words[i] = me->word;
-	}
-	return n;
-}
-
-static void empty(uint64_t offs[], size_t n)
-{
-	struct mproc__self *me = mproc__self(segment->arena, "empty");
-
-	for (size_t i = 0; i < n; i++) {
-		const uint64_t *words = mproc__segment_at(segment, offs[i], 512);
-
-		for (int k = 0; k < 64; k++)
-			assert_int_equal(words[k], me->word);
-		assert_int_equal(mproc__arena_free(segment, me, offs[i]), 0);
 	}
 }
 
@@ -1110,6 +1197,8 @@ int main(void)
 		TEST(readers_see_no_half_of_a_change),
 		TEST(threads_share_a_handle),
 		TEST(removal_frees_all_and_handles_go_stale),
+		TEST(wait_ends_with_a_change_and_with_removal),
+		TEST(pop_without_room_touches_nothing),
 		TEST(removal_waits_for_who_is_inside),
 		TEST(removal_by_who_has_the_lock_releases_it),
 		TEST(removal_waits_for_who_is_between_lock_and_unlock),

@@ -105,7 +105,7 @@ static void open_finds_what_create_made(void **state)
 	assert_int_equal(mproc_string_len(b), 0);
 	b = mproc_string_close(b);
 
-	ref = mproc_string_ref(a);
+	assert_int_equal(mproc_string_ref(a, &ref), 0);
 	assert_int_equal(mproc_string_open_ref(&b, segment, &ref), 0);
 	assert_int_equal(mproc_string_len(b), 4);
 	b = mproc_string_close(b);

@@ -214,6 +214,10 @@ static inline struct mproc_any mproc_any_of_ptr(const struct mproc_any *any)
 /*
  * MPROC_ANY(7), MPROC_ANY(0.5), MPROC_ANY("text"): a value from a bool, a number, a text
  * that ends in a NUL, a reference, a struct mproc_any or a pointer to one.
+ *
+ * The type decides, and in C11 that of true and false (and of 'c') is int: MPROC_ANY(true) is
+ * the integer 1. A bool is mproc_any_bool(true), or MPROC_ANY() of a variable or a comparison
+ * cast to bool.
  */
 #define MPROC_ANY(x) _Generic((x), \
 	bool: mproc_any_bool, \

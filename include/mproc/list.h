@@ -119,8 +119,14 @@ MPROC_API MPROC_MUST int mproc_list_open_or_create(mproc_list **ret, mproc_segme
 MPROC_API MPROC_MUST int mproc_list_open_ref(mproc_list **ret, mproc_segment *segment,
 					     const struct mproc_ref *ref);
 
-/* mproc_list_ref() - what names the list in every process: an item of another one, say */
-MPROC_API struct mproc_ref mproc_list_ref(const mproc_list *list);
+/**
+ * mproc_list_ref() - what names the list in every process, with a name or without one
+ * @list:	list
+ * @ret:	a reference, which may be stored in shared memory and sent: an item of another list
+ *
+ * Return: 0, or -ESTALE if the list was removed.
+ */
+MPROC_API MPROC_MUST int mproc_list_ref(const mproc_list *list, struct mproc_ref *ret);
 
 /**
  * mproc_list_close() - give up this process's handle
@@ -161,7 +167,7 @@ MPROC_API int mproc_list_unlock(mproc_list *list);
  */
 MPROC_API MPROC_MUST int mproc_list_consistent(mproc_list *list);
 
-/* mproc_list_len() - items it has at this moment; no lock is looked at */
+/* mproc_list_len() - items it has at this moment, 0 once removed; no lock is looked at */
 MPROC_API uint64_t mproc_list_len(const mproc_list *list);
 
 /**
@@ -253,8 +259,9 @@ MPROC_API MPROC_MUST int mproc_list_clear(mproc_list *list, int64_t deadline);
  * Each item is popped by one process. One that is killed inside the call has either left
  * it in the list or taken it along.
  *
- * Return: 0, -ENOENT if the list is empty, -EINVAL if there is no item @i, or -ENOBUFS; the
- * item stays then.
+ * Return: 0, -ENOENT if the list is empty, -EINVAL if there is no item @i, -ENOBUFS, or
+ * -ENOSPC if it is neither the first nor the last and the segment has no room for the other
+ * slots; the item stays then, and its bytes may be in @buf.
  */
 MPROC_API MPROC_MUST int mproc_list_pop(mproc_list *list, int64_t i, struct mproc_any *ret,
 					void *buf, size_t cap, size_t *ret_len, int64_t deadline);
@@ -352,8 +359,28 @@ MPROC_API MPROC_MUST int mproc_list_next(mproc_list *list, struct mproc_list_ite
 					 struct mproc_any *ret, void *buf, size_t cap,
 					 size_t *ret_len, int64_t deadline);
 
-/* mproc_list_changed() - 1 if the list was changed since the first step of @it, else 0 */
+/*
+ * mproc_list_changed() - 1 if the list was changed since the first step of @it, or was
+ * removed, else 0
+ */
 MPROC_API int mproc_list_changed(const mproc_list *list, const struct mproc_list_iter *it);
+
+/* mproc_list_version() - how often it has been changed, for mproc_list_wait(); 0 once removed */
+MPROC_API uint64_t mproc_list_version(const mproc_list *list);
+
+/**
+ * mproc_list_wait() - wait until it has been changed since
+ * @list:	list
+ * @version:	of mproc_list_version() before one has looked; what it is then
+ * @deadline:	how long to wait
+ *
+ * The lock is not looked at: a change between lock and unlock is seen before the unlock.
+ * Setting an item to what it was is a change.
+ *
+ * Return: 0, -EAGAIN or -ETIMEDOUT if it was not changed in time, -ESTALE if the list was
+ * removed, -EINVAL if the deadline is negative, -ELOOP, -ENOTCONN, -EUSERS.
+ */
+MPROC_API MPROC_MUST int mproc_list_wait(mproc_list *list, uint64_t *version, int64_t deadline);
 
 /*
  * In C a value will do for an item: mproc_list_append(list, 7, MPROC_FOREVER), "text",

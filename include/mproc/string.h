@@ -102,8 +102,14 @@ MPROC_API MPROC_MUST int mproc_string_open_or_create(mproc_string **ret, mproc_s
 MPROC_API MPROC_MUST int mproc_string_open_ref(mproc_string **ret, mproc_segment *segment,
 					       const struct mproc_ref *ref);
 
-/* mproc_string_ref() - what names the string in every process */
-MPROC_API struct mproc_ref mproc_string_ref(const mproc_string *string);
+/**
+ * mproc_string_ref() - what names the string in every process, with a name or without one
+ * @string:	string
+ * @ret:	a reference, which may be stored in shared memory and sent
+ *
+ * Return: 0, or -ESTALE if the string was removed.
+ */
+MPROC_API MPROC_MUST int mproc_string_ref(const mproc_string *string, struct mproc_ref *ret);
 
 /**
  * mproc_string_close() - give up this process's handle
@@ -144,7 +150,7 @@ MPROC_API int mproc_string_unlock(mproc_string *string);
  */
 MPROC_API MPROC_MUST int mproc_string_consistent(mproc_string *string);
 
-/* mproc_string_len() - bytes it has at this moment; no lock is looked at */
+/* mproc_string_len() - bytes it has at this moment, 0 once removed; no lock is looked at */
 MPROC_API uint64_t mproc_string_len(const mproc_string *string);
 
 /**
@@ -251,7 +257,10 @@ MPROC_API MPROC_MUST int mproc_string_cas(mproc_string *string, const void *expe
 					  size_t n_expected, const void *bytes, size_t len,
 					  int64_t deadline);
 
-/* mproc_string_version() - how often it has been changed: what mproc_string_wait() takes */
+/*
+ * mproc_string_version() - how often it has been changed: what mproc_string_wait() takes; 0
+ * once it was removed
+ */
 MPROC_API uint64_t mproc_string_version(const mproc_string *string);
 
 /**

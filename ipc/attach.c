@@ -233,7 +233,10 @@ int mproc__fail_read_only(const char *what)
 	return mproc__fail(-EROFS, "%s: the segment is attached for reading only", what);
 }
 
-/* Open @path if it leads to the range's file. Return: a descriptor or -1. */
+/*
+ * Open @path if it leads to the range's file. Return: a descriptor; -EMFILE, -ENFILE if
+ * there are no more of them; or -ENOTCONN.
+ */
 static int open_same(struct mproc__range *range, const char *path, int flags)
 {
 	struct stat st;
@@ -241,13 +244,14 @@ static int open_same(struct mproc__range *range, const char *path, int flags)
 
 	/* A look first: to open whatever else this leads to by now may have effects. */
 	if (stat(path, &st) < 0 || st.st_dev != range->dev || st.st_ino != range->ino)
-		return -1;
+		return -ENOTCONN;
 	fd = open(path, (range->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | flags);
-	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_dev != range->dev || st.st_ino != range->ino)) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE ? -errno : -ENOTCONN;
+	if (fstat(fd, &st) == 0 && st.st_dev == range->dev && st.st_ino == range->ino)
+		return fd;
+	close(fd);
+	return -ENOTCONN;
 }
 
 int mproc__range_reopen(struct mproc__range *range, const char *what)
@@ -260,10 +264,10 @@ int mproc__range_reopen(struct mproc__range *range, const char *what)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	own = open_same(range, path, 0);
-	if (own < 0 && range->path[0])
+	if (own == -ENOTCONN && range->path[0])
 		own = open_same(range, range->path, O_NOFOLLOW);
 	/* Closed under us and without a name: a sibling may still have it open. */
-	for (uint32_t i = 0; own < 0 && i < range->n_procs; i++) {
+	for (uint32_t i = 0; own == -ENOTCONN && i < range->n_procs; i++) {
 		struct mproc__proc *slot = &range->procs[i];
 
 		if (mproc__proc_state(atomic_load(&slot->st)) != MPROC__PROC_LIVE)
@@ -275,10 +279,10 @@ int mproc__range_reopen(struct mproc__range *range, const char *what)
 	}
 	pthread_setcancelstate(cancel, &cancel);
 	errno = saved;
-	if (own >= 0)
+	if (own >= 0 || !what)
 		return own;
-	if (!what)
-		return -ENOTCONN;
+	if (own != -ENOTCONN)
+		return mproc__fail_errno(own, "%s: open the segment again", what);
 	return mproc__fail(-ENOTCONN,
 			   "%s: the segment cannot be opened again, neither through its descriptor "
 			   "%d in /proc/self/fd nor by name nor through a sibling's",

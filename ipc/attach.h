@@ -262,7 +262,7 @@ int mproc__fail_read_only(const char *what);
  * A private description of the range's file, never shared with anybody.
  * @what:	for the text, or NULL for none: the caller can do without
  *
- * Return: a descriptor, or -ENOTCONN.
+ * Return: a descriptor, -EMFILE or -ENFILE if there are no more of them, or -ENOTCONN.
  */
 int mproc__range_reopen(struct mproc__range *range, const char *what);
 

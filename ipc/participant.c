@@ -184,6 +184,8 @@ int mproc__token_selftest(int fd, const char *where)
 	if (own < 0)
 		return mproc__fail_errno(-errno, "%s: open %s", where, self);
 	r = mproc__token_take(&pin, own, byte, F_WRLCK);
+	if (r == -ENOMEM) /* of the mapping; it says nothing of locks */
+		return mproc__fail_errno(r, "%s: attach", where);
 	if (r < 0)
 		return mproc__fail(-ENOTSUP, "%s: file locks do not work here: %s", where,
 				   strerror(-r));

@@ -1082,7 +1082,7 @@ static int int_init(void *mem, void *arg)
 
 static void a_remover_who_waits_is_an_edge_of_the_graph(void **state)
 {
-	struct crossed c = { NULL };
+	struct crossed c = { .segment = NULL };
 	void *mem = NULL;
 	pid_t pid;
 

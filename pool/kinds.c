@@ -15,6 +15,7 @@
 #include "shm/catalogue.h"
 #include "shm/dict.h"
 #include "shm/list.h"
+#include "shm/ringlog.h"
 #include "shm/string.h"
 
 const struct mproc__kind *const mproc__kinds[] = {
@@ -26,6 +27,7 @@ const struct mproc__kind *const mproc__kinds[] = {
 	&mproc__kind_namespace,
 	&mproc__kind_list,
 	&mproc__kind_string,
+	&mproc__kind_ringlog,
 	&mproc__kind_arena, /* last: other rooms may say whose a block is */
 	NULL,               /* ends the list, and lets it be empty */
 };

@@ -27,6 +27,11 @@
  * A header that is none of the oldest record, scribbled over, ends nothing: where the next
  * one begins is unknown, so who needs its room drops all that there is.
  *
+ * Who removes a log makes that seen in the catalogue and then waits for those who are noted
+ * inside (append, wait, a reader with the lock), whom it wakes. Readers without the lock are
+ * not noted: they look at the catalogue after they have read, and what was read of memory
+ * that is another's by then is thrown away.
+ *
  * Nothing of shared memory is believed: lengths and positions are checked as copies, and
  * the loops over records end after as many as a ring can hold.
  */
@@ -39,15 +44,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ipc/clock.h"
 #include "ipc/error.h"
+#include "ipc/kind.h"
 #include "ipc/kind_layout.h"
 #include "ipc/lock.h"
 #include "ipc/opts.h"
 #include "ipc/participant.h"
 #include "ipc/waitable.h"
+#include "shm/arena.h"
 #include "shm/catalogue.h"
+#include "shm/ringlog.h"
 #include "shm/ringlog_layout.h"
 
 #define MAGIC     UINT32_C(0x72696e67)
@@ -63,6 +72,7 @@ struct mproc_ringlog {
 	uint64_t cap, n_max;
 	mproc_segment *segment;
 	struct mproc__ringlog_shared *shared;
+	struct mproc__object object;
 	char name[MPROC__OBJECT_NAME_MAX + 1]; /* for texts */
 };
 
@@ -124,14 +134,21 @@ static int handle_new(mproc_ringlog **ret, mproc_segment *segment,
 	log->record_max = look.record_max;
 	log->segment = segment;
 	log->shared = object->mem;
+	log->object = *object;
 	strncpy(log->name, name ? name : "(anonymous)", sizeof(log->name) - 1);
 	log->magic = MAGIC;
 	*ret = log;
 	return 0;
 }
 
+static int ref_way(struct mproc__object *ret, mproc_segment *segment,
+		   const struct mproc__object_spec *spec)
+{
+	return mproc__object_open_ref(ret, segment, spec, spec->arg);
+}
+
 static int enter(mproc_ringlog **ret, mproc_segment *segment, const char *name,
-		 const struct mproc__ringlog_look *plan,
+		 const struct mproc__ringlog_look *plan, const struct mproc_ref *ref,
 		 int (*way)(struct mproc__object *, mproc_segment *,
 			    const struct mproc__object_spec *))
 {
@@ -142,7 +159,7 @@ static int enter(mproc_ringlog **ret, mproc_segment *segment, const char *name,
 		.len = plan ? sizeof(struct mproc__ringlog_shared) + plan->cap : 0,
 		.type = MPROC__RINGLOG_LAYOUT,
 		.init = log_init,
-		.arg = (void *)plan,
+		.arg = ref ? (void *)ref : (void *)plan,
 	};
 	struct mproc__object object;
 	int r, made;
@@ -166,13 +183,23 @@ int mproc_ringlog_create(mproc_ringlog **ret, mproc_segment *segment, const char
 	struct mproc__ringlog_look plan;
 	int r = plan_of(&plan, name, opts);
 
-	return r < 0 ? r : enter(ret, segment, name, &plan, mproc__object_create);
+	return r < 0 ? r : enter(ret, segment, name, &plan, NULL, mproc__object_create);
 }
 
 int mproc_ringlog_open(mproc_ringlog **ret, mproc_segment *segment, const char *name)
 {
 	assert(name);
-	return enter(ret, segment, name, NULL, mproc__object_open);
+	return enter(ret, segment, name, NULL, NULL, mproc__object_open);
+}
+
+int mproc_ringlog_open_ref(mproc_ringlog **ret, mproc_segment *segment, const struct mproc_ref *ref)
+{
+	struct mproc_ref own;
+
+	assert(ref);
+	/* It may lie in shared memory. */
+	memcpy(&own, ref, sizeof(own));
+	return enter(ret, segment, NULL, NULL, &own, ref_way);
 }
 
 int mproc_ringlog_open_or_create(mproc_ringlog **ret, mproc_segment *segment, const char *name,
@@ -186,7 +213,7 @@ int mproc_ringlog_open_or_create(mproc_ringlog **ret, mproc_segment *segment, co
 		r = mproc_ringlog_open(ret, segment, name);
 		if (r != -ENOENT)
 			break;
-		r = enter(ret, segment, name, &plan, mproc__object_create);
+		r = enter(ret, segment, name, &plan, NULL, mproc__object_create);
 		if (r != -EEXIST)
 			return r < 0 ? r : 1;
 		r = 0; /* taken between the two: by now it can be found */
@@ -209,6 +236,33 @@ size_t mproc_ringlog_record_max(const mproc_ringlog *log)
 {
 	assert(log && log->magic == MAGIC);
 	return log->record_max;
+}
+
+static bool is_gone(const mproc_ringlog *log)
+{
+	return mproc__object_check(log->segment, &log->object) < 0;
+}
+
+static int gone(const mproc_ringlog *log)
+{
+	return mproc__fail(-ESTALE, "ringlog %s: it was removed", log->name);
+}
+
+/* @r, of what was read without a note, if it was the log's all the time. */
+static int if_there(const mproc_ringlog *log, int r)
+{
+	/* Who frees the block has executed a fence after he made the entry's new word. */
+	atomic_thread_fence(memory_order_acquire);
+	return __builtin_expect(is_gone(log), 0) ? gone(log) : r;
+}
+
+int mproc_ringlog_ref(mproc_ringlog *log, struct mproc_ref *ret)
+{
+	assert(log && log->magic == MAGIC && ret);
+	if (is_gone(log))
+		return gone(log);
+	*ret = mproc__object_ref(log->segment, &log->object);
+	return 0;
 }
 
 static int corrupt(const mproc_ringlog *log, const char *what)
@@ -312,28 +366,63 @@ static int append_locked(const mproc_ringlog *log, const struct mproc__self *me,
 	return 0;
 }
 
-/* Take the lock, as @ret. Return: 0 or negative. */
-static int lock_log(const mproc_ringlog *log, struct mproc__self **ret, const char *what,
-		    int64_t deadline)
+static uint64_t what_of(const mproc_ringlog *log, const struct mproc__self *me)
+{
+	return mproc__what(MPROC__KIND_RINGLOG, mproc__self_off(me, log->shared));
+}
+
+/* Who is in the log, and the note of it. */
+struct stay {
+	struct mproc__self *me;
+	uint64_t act;
+};
+
+/* Be noted, then see that the log is there: who removes it does it the other way round. */
+static int come(const mproc_ringlog *log, struct stay *ret, const char *what)
 {
 	struct mproc__self *me = mproc__self(log->shared, what);
-	struct mproc__lock *lock = &log->shared->lock;
-	int r;
 
 	if (!me)
 		return mproc__self_error();
-	r = mproc__lock_take(lock, me,
-			     mproc__what(MPROC__KIND_RINGLOG, mproc__self_off(me, log->shared)),
-			     deadline);
+	ret->me = me;
+	ret->act = mproc__act_begin(me, what_of(log, me));
+	mproc__publish(me);
+	if (__builtin_expect(!is_gone(log), 1))
+		return 0;
+	mproc__act_end(me, ret->act);
+	return gone(log);
+}
+
+static void go(const struct stay *stay)
+{
+	mproc__act_end(stay->me, stay->act);
+}
+
+/* Come and take the lock. Return: 0 or negative. */
+static int lock_log(const mproc_ringlog *log, struct stay *ret, const char *what, int64_t deadline)
+{
+	struct mproc__lock *lock = &log->shared->lock;
+	int r = come(log, ret, what);
+
+	if (r < 0)
+		return r;
+	r = mproc__lock_take(lock, ret->me, what_of(log, ret->me), deadline);
 	if (r == MPROC__LOCK_INHERITED)
-		mproc__lock_repaired(lock, me);
-	*ret = me;
+		mproc__lock_repaired(lock, ret->me);
+	if (r < 0)
+		go(ret);
 	return r < 0 ? r : 0;
+}
+
+static void unlock_log(const mproc_ringlog *log, const struct stay *stay)
+{
+	mproc__lock_release(&log->shared->lock, stay->me);
+	go(stay);
 }
 
 int mproc_ringlog_append(mproc_ringlog *log, const void *bytes, size_t len, int64_t deadline)
 {
-	struct mproc__self *me;
+	struct stay stay;
 	int r;
 
 	assert(log && log->magic == MAGIC && (bytes || !len));
@@ -343,13 +432,15 @@ int mproc_ringlog_append(mproc_ringlog *log, const void *bytes, size_t len, int6
 				   log->name, len, log->record_max);
 	if (deadline < 0)
 		return mproc__deadline_check("ringlog append", deadline);
-	r = lock_log(log, &me, "ringlog append", deadline);
+	r = lock_log(log, &stay, "ringlog append", deadline);
 	if (r < 0)
 		return r;
-	r = append_locked(log, me, bytes, len);
-	mproc__lock_release(&log->shared->lock, me);
+	/* Who removes it has perhaps woken us: nobody would ever find the record. */
+	r = is_gone(log) ? gone(log) : append_locked(log, stay.me, bytes, len);
+	mproc__lock_release(&log->shared->lock, stay.me);
 	if (r == 0)
-		mproc__waitable_signal_all(&log->shared->waitable, me);
+		mproc__waitable_signal_all(&log->shared->waitable, stay.me);
+	go(&stay);
 	return r;
 }
 
@@ -476,7 +567,7 @@ static int overtaken(const mproc_ringlog *log)
  * Keep writers out for a moment. Return: 0, or 1 if that could not be done in time: one who
  * stands still has the lock, or others were quicker.
  */
-static int keep_out(const mproc_ringlog *log, struct mproc__self **ret, const char *what)
+static int keep_out(const mproc_ringlog *log, struct stay *ret, const char *what)
 {
 	int r;
 
@@ -490,7 +581,7 @@ static int keep_out(const mproc_ringlog *log, struct mproc__self **ret, const ch
 static int next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 		struct mproc__ringlog_record *ret, unsigned char *buf, size_t cap)
 {
-	struct mproc__self *me;
+	struct stay stay;
 	int r;
 
 	for (int i = 1; i <= PATIENCE * ROUNDS; i++) {
@@ -499,13 +590,13 @@ static int next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 			return r;
 		if (i % PATIENCE)
 			continue;
-		r = keep_out(log, &me, "ringlog next");
+		r = keep_out(log, &stay, "ringlog next");
 		if (r < 0)
 			return r;
 		if (r)
 			continue;
 		r = try_next(log, iter, ret, buf, cap);
-		mproc__lock_release(&log->shared->lock, me);
+		unlock_log(log, &stay);
 		return r == -EAGAIN ? corrupt(log, "it is written without its lock") : r;
 	}
 	return overtaken(log);
@@ -515,7 +606,7 @@ static int next(const mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 static int look_at(const mproc_ringlog *log, struct mproc__ringlog_look *ret)
 {
 	uint64_t len = sizeof(*log->shared) + log->cap;
-	struct mproc__self *me;
+	struct stay stay;
 	int r;
 
 	for (int i = 0; i < ROUNDS; i++) {
@@ -523,7 +614,7 @@ static int look_at(const mproc_ringlog *log, struct mproc__ringlog_look *ret)
 			return corrupt(log, "its geometry is impossible");
 		if (ret->settled)
 			return 0;
-		r = keep_out(log, &me, "ringlog seek");
+		r = keep_out(log, &stay, "ringlog seek");
 		if (r < 0)
 			return r;
 		if (r)
@@ -531,7 +622,7 @@ static int look_at(const mproc_ringlog *log, struct mproc__ringlog_look *ret)
 		r = mproc__ringlog_look(log->shared, len, ret) && ret->settled
 			    ? 0
 			    : corrupt(log, "it is written without its lock");
-		mproc__lock_release(&log->shared->lock, me);
+		unlock_log(log, &stay);
 		return r;
 	}
 	return overtaken(log);
@@ -541,13 +632,16 @@ int mproc_ringlog_next(mproc_ringlog *log, struct mproc_ringlog_iter *iter,
 		       struct mproc_ringlog_record *ret, void *buf, size_t cap)
 {
 	struct mproc__ringlog_record record;
+	struct mproc_ringlog_iter it;
 	unsigned char none;
 	int r;
 
 	assert(log && log->magic == MAGIC && iter && ret && (buf || !cap));
-	r = next(log, iter, &record, buf ? buf : &none, cap);
+	it = *iter;
+	r = if_there(log, next(log, &it, &record, buf ? buf : &none, cap));
 	if (r <= 0)
 		return r;
+	*iter = it;
 	*ret = (struct mproc_ringlog_record){
 		.seq = record.seq,
 		.n_missed = iter->begun ? record.seq - iter->seq : 0,
@@ -571,8 +665,11 @@ static int try_arrival(void *arg)
 {
 	const struct arrival *arrival = arg;
 	uint64_t pos, tail;
-	int r = stand(arrival->log, arrival->iter, &pos, &tail);
+	int r;
 
+	if (is_gone(arrival->log))
+		return gone(arrival->log);
+	r = stand(arrival->log, arrival->iter, &pos, &tail);
 	/* Cursors of different moments: somebody is writing, so there is something. */
 	return r == 0 ? -EAGAIN : r == -EAGAIN || r > 0 ? 0 : r;
 }
@@ -580,28 +677,28 @@ static int try_arrival(void *arg)
 int mproc_ringlog_wait(mproc_ringlog *log, const struct mproc_ringlog_iter *iter, int64_t deadline)
 {
 	struct arrival arrival = { log, iter };
-	struct mproc__self *me;
+	struct stay stay;
+	int r;
 
 	assert(log && log->magic == MAGIC && iter);
 	if (deadline < 0)
 		return mproc__deadline_check("ringlog wait", deadline);
-	me = mproc__self(log->shared, "ringlog wait");
-	if (!me)
-		return mproc__self_error();
-	return mproc__waitable_wait(
-		&log->shared->waitable, me,
-		mproc__what(MPROC__KIND_RINGLOG, mproc__self_off(me, log->shared)), deadline, NULL,
-		try_arrival, &arrival);
+	r = come(log, &stay, "ringlog wait");
+	if (r < 0)
+		return r;
+	r = mproc__waitable_wait(&log->shared->waitable, stay.me, what_of(log, stay.me), deadline,
+				 NULL, try_arrival, &arrival);
+	go(&stay);
+	return r;
 }
 
-int mproc_ringlog_seek(mproc_ringlog *log, struct mproc_ringlog_iter *iter, uint64_t seq)
+static int seek(const mproc_ringlog *log, struct mproc_ringlog_iter *iter, uint64_t seq)
 {
 	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER;
 	struct mproc__ringlog_record record;
 	struct mproc__ringlog_look now;
 	int r;
 
-	assert(log && log->magic == MAGIC && iter);
 	r = look_at(log, &now);
 	if (r < 0)
 		return r;
@@ -629,6 +726,18 @@ int mproc_ringlog_seek(mproc_ringlog *log, struct mproc_ringlog_iter *iter, uint
 	return corrupt(log, "it has more records than there is room for");
 }
 
+int mproc_ringlog_seek(mproc_ringlog *log, struct mproc_ringlog_iter *iter, uint64_t seq)
+{
+	struct mproc_ringlog_iter it;
+	int r;
+
+	assert(log && log->magic == MAGIC && iter);
+	r = if_there(log, seek(log, &it, seq));
+	if (r == 0)
+		*iter = it;
+	return r;
+}
+
 int mproc_ringlog_stats(mproc_ringlog *log, struct mproc_ringlog_stats *ret)
 {
 	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER;
@@ -640,6 +749,7 @@ int mproc_ringlog_stats(mproc_ringlog *log, struct mproc_ringlog_stats *ret)
 	r = look_at(log, &look);
 	if (r == 0)
 		r = next(log, &it, &oldest, NULL, 0);
+	r = if_there(log, r);
 	if (r < 0)
 		return r;
 	*ret = (struct mproc_ringlog_stats){
@@ -650,3 +760,30 @@ int mproc_ringlog_stats(mproc_ringlog *log, struct mproc_ringlog_stats *ret)
 	};
 	return 0;
 }
+
+static int dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off, uint64_t len,
+		   bool wait)
+{
+	mproc_segment *segment = mproc__segment_of(range);
+	struct mproc__ringlog_shared *s = mproc__arena_at(segment, off, len);
+	uint64_t what = mproc__what(MPROC__KIND_RINGLOG, off);
+
+	if (!s || len < sizeof(*s))
+		return 0;
+	/* Who comes from now on sees that it is gone; who has come is noted. */
+	mproc__fence_all(me);
+	while (mproc__somebody_inside(me, what, !wait)) {
+		mproc__wake_slow(&s->lock.sleepers, INT32_MAX);
+		mproc__wake_slow(&s->waitable.sleepers, INT32_MAX);
+		if (!wait)
+			return 1;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return 0;
+}
+
+const struct mproc__kind mproc__kind_ringlog = {
+	.id = MPROC__KIND_RINGLOG,
+	.name = "ringlog",
+	.dispose = dispose,
+};

@@ -240,3 +240,51 @@ int mproc_segment_remove(mproc_segment *segment, const char *name)
 	} while (r == -ESTALE);
 	return r;
 }
+
+/* Kinds whose objects go when they are told to, whoever is alive. */
+static bool is_container(uint32_t kind)
+{
+	return kind == MPROC__KIND_BLOCK || kind == MPROC__KIND_VALUE ||
+	       kind == MPROC__KIND_ARRAY || kind == MPROC__KIND_RINGLOG ||
+	       kind == MPROC__KIND_LIST || kind == MPROC__KIND_STRING || kind == MPROC__KIND_DICT ||
+	       kind == MPROC__KIND_NAMESPACE;
+}
+
+int mproc_segment_remove_ref(mproc_segment *segment, const struct mproc_ref *ref)
+{
+	struct mproc_ref own, first;
+	struct mproc__object object = { .entry = 0 };
+	struct mproc__image image;
+	const char *kind;
+	uint64_t rel;
+	int r;
+
+	assert(ref);
+	/* Others may be writing there: what is checked is the copy. */
+	memcpy(&own, ref, sizeof(own));
+	r = mproc__segment_get(&segment, segment);
+	if (r < 0)
+		return r;
+	if (!mproc__self(segment->catalogue, "remove"))
+		return mproc__self_error();
+	first = mproc__object_ref(segment, &object);
+	rel = own.off - first.off;
+	if (own.segment != first.segment)
+		return mproc__fail(-EINVAL, "remove: the reference is another segment's");
+	if (rel % sizeof(struct mproc__entry) ||
+	    rel / sizeof(struct mproc__entry) >= segment->n_objects)
+		return mproc__fail(-EINVAL, "remove: no object is at offset %" PRIu64, own.off);
+	object.entry = (uint32_t)(rel / sizeof(struct mproc__entry));
+	object.generation = own.generation;
+	if (!mproc__image_take(mproc__entry_at(segment, object.entry),
+			       mproc__entry_word(own.generation, MPROC__ENTRY_LIVE), &image))
+		return mproc__fail(-ESTALE, "remove: object %" PRIu32 " is gone already",
+				   object.entry);
+	kind = mproc__kind_name(image.kind);
+	if (!is_container(image.kind))
+		return mproc__fail(-EOPNOTSUPP,
+				   "remove: object %" PRIu32
+				   " is a %s, which only its own functions can end",
+				   object.entry, kind ? kind : "thing of unknown kind");
+	return mproc__object_remove(segment, &object);
+}

@@ -521,6 +521,64 @@ static void what_was_scribbled_over_is_refused(void **state)
 	ring = mproc_ringlog_close(ring);
 }
 
+static bool is_asleep(void *pid)
+{
+	return t_state(*(pid_t *)pid) == 'S';
+}
+
+static void await_a_record(void *arg)
+{
+	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER;
+
+	(void)arg;
+	t_check(mproc_ringlog_wait(ring, &it, mproc_after_ms(60000)) == -ESTALE);
+}
+
+static void log_without_a_name_is_found_and_removed_by_reference(void **state)
+{
+	struct mproc_ringlog_iter it = MPROC_RINGLOG_ITER;
+	struct mproc_ringlog_record record;
+	struct mproc_ringlog_stats stats;
+	struct mproc_segment_stats before = MPROC_SEGMENT_STATS, after = before;
+	struct mproc_ref ref, other;
+	mproc_ringlog *same;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mproc_segment_stats(segment, &before), 0);
+	assert_int_equal(
+		mproc_ringlog_create(&ring, segment, NULL, MPROC_RINGLOG_OPTS(.bytes = 4096)), 0);
+	assert_int_equal(mproc_ringlog_ref(ring, &ref), 0);
+	assert_int_equal(mproc_ringlog_open_ref(&same, segment, &ref), 0);
+	pid = t_spawn(await_a_record, NULL);
+	assert_true(t_wait_until(is_asleep, &pid, mproc_after_ms(20000)));
+	other = ref;
+	other.generation++;
+	assert_int_equal(mproc_segment_remove_ref(segment, &other), -ESTALE);
+	other.off += 1;
+	assert_int_equal(mproc_segment_remove_ref(segment, &other), -EINVAL);
+	other.segment++;
+	assert_int_equal(mproc_segment_remove_ref(segment, &other), -EINVAL);
+	assert_int_equal(mproc_segment_remove_ref(segment, &ref), 0);
+	/* Who slept in it is out before its memory is another's. */
+	assert_int_equal(t_reap(pid), 0);
+	assert_int_equal(mproc_segment_remove_ref(segment, &ref), -ESTALE);
+	assert_int_equal(mproc_ringlog_append(ring, "x", 1, MPROC_NOWAIT), -ESTALE);
+	assert_string_equal(mproc_error_text(), "ringlog (anonymous): it was removed");
+	assert_int_equal(mproc_ringlog_next(same, &it, &record, NULL, 0), -ESTALE);
+	assert_int_equal(mproc_ringlog_wait(same, &it, MPROC_NOWAIT), -ESTALE);
+	assert_int_equal(mproc_ringlog_seek(same, &it, 0), -ESTALE);
+	assert_int_equal(mproc_ringlog_stats(same, &stats), -ESTALE);
+	assert_int_equal(mproc_ringlog_ref(same, &ref), -ESTALE);
+	assert_int_equal(mproc_ringlog_open_ref(&same, segment, &ref), -ESTALE);
+	/* All of it went back. */
+	assert_int_equal(mproc_segment_stats(segment, &after), 0);
+	assert_int_equal(after.used, before.used);
+	assert_int_equal(after.objects, before.objects);
+	mproc_ringlog_close(same);
+	ring = mproc_ringlog_close(ring);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -539,6 +597,7 @@ int main(void)
 		TEST(seek_to_the_end_while_others_append),
 		TEST(writer_who_stands_still_holds_up_no_reader),
 		TEST(what_was_scribbled_over_is_refused),
+		TEST(log_without_a_name_is_found_and_removed_by_reference),
 	};
 
 	return cmocka_run_group_tests_name("ringlog", tests, NULL, NULL);

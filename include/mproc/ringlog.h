@@ -18,6 +18,8 @@
  *	Killed		a writer killed inside a call has appended its record or not, and
  *			blocks nobody; the oldest records may be gone already that would
  *			have made room for it. Sequence numbers have no gaps.
+ *	Removed		mproc_segment_remove() waits for who is inside a call; all that come
+ *			after it get -ESTALE, who sleeps in mproc_ringlog_wait() as well
  *	Errors		a negative errno; the call then has had no effect and
  *			has not touched its return parameters
  *
@@ -87,6 +89,27 @@ MPROC_API MPROC_MUST int mproc_ringlog_open(mproc_ringlog **ret, mproc_segment *
 MPROC_API MPROC_MUST int mproc_ringlog_open_or_create(mproc_ringlog **ret, mproc_segment *segment,
 						      const char *name,
 						      const struct mproc_ringlog_opts *opts);
+
+/**
+ * mproc_ringlog_ref() - what names the log in every process, with a name or without one
+ * @log:	ring log
+ * @ret:	the reference
+ *
+ * Return: 0, or -ESTALE if it was removed.
+ */
+MPROC_API MPROC_MUST int mproc_ringlog_ref(mproc_ringlog *log, struct mproc_ref *ret);
+
+/**
+ * mproc_ringlog_open_ref() - find a ring log by reference
+ * @ret:	the handle
+ * @segment:	where it lives, or NULL for the default segment
+ * @ref:	from mproc_ringlog_ref()
+ *
+ * Return: 0, or -EINVAL if @ref is another segment's or no object's, -ESTALE if the log was
+ * removed, -EEXIST if it is of another kind, -EBADMSG, -ENOMEM.
+ */
+MPROC_API MPROC_MUST int mproc_ringlog_open_ref(mproc_ringlog **ret, mproc_segment *segment,
+						const struct mproc_ref *ref);
 
 /**
  * mproc_ringlog_close() - give up this process's handle

@@ -437,6 +437,21 @@ MPROC_API MPROC_MUST int mproc_segment_next(mproc_segment *segment, struct mproc
 MPROC_API MPROC_MUST int mproc_segment_remove(mproc_segment *segment, const char *name);
 
 /**
+ * mproc_segment_remove_ref() - destroy an object, by reference: also one without a name
+ * @segment:	segment, or NULL for the default one
+ * @ref:	of an object: from its own function, or mproc_segment_next(); may lie in shared
+ *		memory
+ *
+ * Otherwise as mproc_segment_remove(), but that it is this object or none, and no queue or
+ * pool.
+ *
+ * Return: 0, or -ESTALE if it is gone already, -EINVAL if @ref is another segment's or no
+ * object's, -EOPNOTSUPP, -ENOTCONN, -EUSERS, -EROFS.
+ */
+MPROC_API MPROC_MUST int mproc_segment_remove_ref(mproc_segment *segment,
+						  const struct mproc_ref *ref);
+
+/**
  * mproc_after_fork() - attach a forked child to what it inherited, now
  *
  * The first use does it as well. For programs that are about to drop privileges

@@ -49,6 +49,16 @@ static inline void mproc__lock_repaired(struct mproc__lock *lock, struct mproc__
 	atomic_store_explicit(&lock->word, me->word, memory_order_release);
 }
 
+/*
+ * The heir cannot replay the log: the lock is free, and whoever takes it next inherits as he
+ * did. (What of the log he has replayed is replayed again.)
+ */
+static inline void mproc__lock_pass_on(struct mproc__lock *lock, struct mproc__self *me)
+{
+	atomic_store_explicit(&lock->word, MPROC__OWNER_REPAIR, memory_order_release);
+	mproc__wake_one(me, &lock->sleepers);
+}
+
 static inline bool mproc__lock_mine(struct mproc__lock *lock, const struct mproc__self *me)
 {
 	return mproc__owner_id(atomic_load_explicit(&lock->word, memory_order_relaxed)) == me->word;

@@ -394,9 +394,13 @@ static int dispose_as(uint32_t kind, struct mproc__range *range, struct mproc__s
 	if (!be_alone(&call, wait))
 		return 1;
 	for (uint32_t i = 0; i < d.geometry.n_stripes; i++) {
-		/* A dead owner of the lock may have left something. */
-		mproc__dict_repair(&call, &d.shared->stripes[i]);
-		(void)mproc__dict_empty(&call, &d.shared->stripes[i], true);
+		/*
+		 * A dead owner of the lock may have left something. What we have no addresses for
+		 * is for somebody else: if need be when this process, which removes it, has ended.
+		 */
+		if (mproc__dict_repair(&call, &d.shared->stripes[i]) < 0 ||
+		    mproc__dict_empty(&call, &d.shared->stripes[i], true) == -ENOMEM)
+			return 1;
 	}
 	return 0;
 }

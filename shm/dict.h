@@ -83,7 +83,11 @@ static inline void mproc__dict_leave(const struct mproc__dict_call *call)
 	mproc__act_end(call->me, call->act);
 }
 
-/* A stripe's lock; what a dead owner has left is put in order. Return: 0 or negative. */
+/*
+ * A stripe's lock; what a dead owner has left is put in order.
+ *
+ * Return: 0, or negative: -ENOMEM with a text if this process cannot see enough for that.
+ */
 int mproc__dict_lock(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
 		     int64_t deadline);
 
@@ -93,8 +97,12 @@ static inline void mproc__dict_unlock(const struct mproc__dict_call *call,
 	mproc__lock_release(&s->lock, call->me);
 }
 
-/* What a dead owner of the lock has left is put in order: who calls has it, or is alone. */
-void mproc__dict_repair(const struct mproc__dict_call *call, struct mproc__dict_stripe *s);
+/*
+ * What a dead owner of the lock has left is put in order: who calls has it, or is alone.
+ *
+ * Return: 0, or -ENOMEM without a text; then it is for somebody who sees more.
+ */
+int mproc__dict_repair(const struct mproc__dict_call *call, struct mproc__dict_stripe *s);
 
 static inline uint64_t mproc__dict_load(const _Atomic(uint64_t) *word)
 {
@@ -134,6 +142,23 @@ static inline _Atomic(uint64_t) *mproc__dict_bucket_at(const mproc_dict *d,
 	return buckets ? buckets + (at - first) : NULL;
 }
 
+/*
+ * A process with few addresses (RLIMIT_AS, say) sees the beginning of a segment only. What
+ * lies behind is no less linked, or in use, for that: who cannot look must not judge.
+ *
+ * Does this process see all that the arena has?
+ */
+bool mproc__dict_sees_all(const mproc_dict *d);
+
+/* Why [off, off + len) is no block that can be looked at: -ENOMEM, or -EBADMSG: it is none. */
+int mproc__dict_unseen(const mproc_dict *d, uint64_t off, uint64_t len);
+
+/* The same for bucket @at. */
+int mproc__dict_no_bucket(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t at);
+
+/* Can the block at @off, and what says whether it is in use, be looked at? */
+bool mproc__dict_sees(const mproc_dict *d, uint64_t off);
+
 /* More nodes than this cannot be. */
 static inline uint64_t mproc__dict_nodes_max(const mproc_dict *d)
 {
@@ -144,7 +169,7 @@ static inline uint64_t mproc__dict_nodes_max(const mproc_dict *d)
  * Walk the chain that begins at @link to the first node that is not before @order, @key
  * (NULL: before all keys).
  *
- * Return: 1 if it has this key, 0 if not, -EBADMSG without a text.
+ * Return: 1 if it has this key, 0 if not, -EBADMSG or -ENOMEM without a text.
  */
 int mproc__dict_walk(const mproc_dict *d, struct mproc__dict_stripe *s, _Atomic(uint64_t) *link,
 		     uint64_t order, const struct mproc__dict_key *key, uint64_t version,
@@ -154,8 +179,8 @@ int mproc__dict_walk(const mproc_dict *d, struct mproc__dict_stripe *s, _Atomic(
  * Find @key, or the place where it would be.
  * @version:	of the stripe: the search ends when it is another one
  *
- * Return: 1 found, 0 not there, or -EBADMSG without a text: the chain is impossible, or
- * was changed meanwhile.
+ * Return: 1 found, 0 not there, or without a text: -EBADMSG, the chain is impossible, or
+ * was changed meanwhile; -ENOMEM, it goes on where this process has no addresses.
  */
 int mproc__dict_seek(const mproc_dict *d, const struct mproc__dict_key *key, uint64_t version,
 		     struct mproc__dict_spot *ret);
@@ -164,7 +189,7 @@ int mproc__dict_seek(const mproc_dict *d, const struct mproc__dict_key *key, uin
  * Find the first node of the stripe whose place is @order, @key and behind.
  * @key:	NULL: whatever key; else: behind this one
  *
- * Return: 1, 0 if there is none, -EBADMSG.
+ * Return: 1, 0 if there is none, -EBADMSG, -ENOMEM.
  */
 int mproc__dict_seek_next(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t order,
 			  const struct mproc__dict_key *key, uint64_t version,
@@ -173,11 +198,18 @@ int mproc__dict_seek_next(const mproc_dict *d, struct mproc__dict_stripe *s, uin
 /* Text for a chain that is impossible. */
 int mproc__dict_corrupt(const mproc_dict *d);
 
-/* Copy the value at @spot as it is now. Return: 0, -ENOBUFS, -EBADMSG, without a text. */
+/* Text for @r: that, or -ENOMEM. */
+int mproc__dict_bad(const mproc_dict *d, int r);
+
+/*
+ * Copy the value at @spot as it is now.
+ *
+ * Return: 0, -ENOBUFS, -EBADMSG, -ENOMEM, without a text.
+ */
 int mproc__dict_take(const mproc_dict *d, struct mproc__dict_stripe *s,
 		     const struct mproc__dict_spot *spot, struct mproc__dict_out *out);
 
-/* Are the bytes of the value at @spot those? Return: 1, 0, -EBADMSG. */
+/* Are the bytes of the value at @spot those? Return: 1, 0, -EBADMSG, -ENOMEM. */
 int mproc__dict_same(const mproc_dict *d, struct mproc__dict_stripe *s,
 		     const struct mproc__dict_spot *spot, const struct mproc__dict_value *value);
 
@@ -243,13 +275,14 @@ int mproc__dict_store(const struct mproc__dict_call *call, const struct mproc__d
 		      const struct mproc__dict_spot *spot, bool found,
 		      const struct mproc__dict_value *value, uint64_t *node);
 
-void mproc__dict_unlink(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
-			const struct mproc__dict_spot *spot);
+/* Return: 0, or -ESTALE if the block was not in use: somebody has scribbled over it. */
+int mproc__dict_unlink(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
+		       const struct mproc__dict_spot *spot);
 
 /* Make buckets twice as many as there are items, a few at a time. */
 void mproc__dict_grow(const struct mproc__dict_call *call, struct mproc__dict_stripe *s);
 
-/* Free all of the stripe, buckets too if @whole. Return: nodes freed, -EBADMSG. */
+/* Free all of the stripe, buckets too if @whole. Return: nodes freed, -EBADMSG, -ENOMEM. */
 int64_t mproc__dict_empty(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
 			  bool whole);
 

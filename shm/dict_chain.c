@@ -12,7 +12,65 @@
 #include <string.h>
 
 #include "ipc/error.h"
+#include "shm/arena.h"
+#include "shm/arena_layout.h"
 #include "shm/dict.h"
+
+/* Bytes of the segment up to the end of the arena, as that says: it need not be true. */
+static uint64_t arena_end(const mproc_dict *d)
+{
+	const struct mproc__arena_place *at = &d->segment->arena_at;
+	uint64_t n = atomic_load_explicit(&at->arena->n_pages, memory_order_relaxed);
+
+	return at->off + (n < at->n_pages_max ? n : at->n_pages_max) * MPROC__ARENA_PAGE;
+}
+
+bool mproc__dict_sees_all(const mproc_dict *d)
+{
+	uint64_t off = d->segment->arena_at.off;
+
+	return mproc__range_has(d->segment->range, off, arena_end(d) - off);
+}
+
+int mproc__dict_unseen(const mproc_dict *d, uint64_t off, uint64_t len)
+{
+	uint64_t end = arena_end(d);
+
+	if ((off & 63) || off < d->segment->arena_at.off || off >= end || len > end - off ||
+	    mproc__range_has(d->segment->range, off, len))
+		return -EBADMSG;
+	return -ENOMEM;
+}
+
+int mproc__dict_no_bucket(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t at)
+{
+	uint64_t first;
+	uint32_t part = mproc__dict_part(at, d->geometry.base, &first);
+
+	if (part >= MPROC__DICT_PARTS)
+		return -EBADMSG;
+	return mproc__dict_unseen(d, mproc__dict_load(&s->parts[part]),
+				  mproc__dict_part_buckets(part, d->geometry.base) * 8);
+}
+
+bool mproc__dict_sees(const mproc_dict *d, uint64_t off)
+{
+	/* Whether a small block is in use is said in a table, which lies anywhere. */
+	return mproc__dict_sees_all(d) ||
+	       (mproc__range_has(d->segment->range, off, 64) && mproc__arena_len(d->segment, off));
+}
+
+int mproc__dict_bad(const mproc_dict *d, int r)
+{
+	if (mproc__range_is_spoilt(d->segment->range))
+		return mproc__range_refuse(d->noun);
+	if (r != -ENOMEM)
+		return mproc__dict_corrupt(d);
+	return mproc__fail(r,
+			   "%s %s: it has entries behind the first %zu bytes of the segment, and "
+			   "this process has no more addresses",
+			   d->noun, d->name, d->segment->range->size);
+}
 
 int mproc__dict_corrupt(const mproc_dict *d)
 {
@@ -20,7 +78,7 @@ int mproc__dict_corrupt(const mproc_dict *d)
 			   d->name);
 }
 
-/* Compare the node's key with @key, of the same order. Return: <0, 0, >0; 2: impossible. */
+/* Compare the node's key with @key, of the same order. Return: <0, 0, >0; 2: cannot be. */
 static int compare(const mproc_dict *d, uint64_t off, const struct mproc__dict_node *node,
 		   uint64_t meta, const struct mproc__dict_key *key)
 {
@@ -57,7 +115,7 @@ int mproc__dict_walk(const mproc_dict *d, struct mproc__dict_stripe *s, _Atomic(
 			return 0;
 		node = mproc__dict_block_at(d, off, 64);
 		if (!node)
-			return -EBADMSG;
+			return mproc__dict_unseen(d, off, 64);
 		ret->node = node;
 		ret->meta = mproc__dict_load(&node->meta);
 		is = mproc__dict_load(&node->order);
@@ -65,6 +123,8 @@ int mproc__dict_walk(const mproc_dict *d, struct mproc__dict_stripe *s, _Atomic(
 			return 0;
 		if (is == order) {
 			c = compare(d, off, node, ret->meta, key);
+			if (c == 2 && mproc__dict_meta_check(ret->meta))
+				return mproc__dict_unseen(d, off, mproc__dict_node_size(ret->meta));
 			if (c == 2)
 				return -EBADMSG;
 			if (c >= 0)
@@ -89,7 +149,8 @@ int mproc__dict_seek(const mproc_dict *d, const struct mproc__dict_key *key, uin
 	if (!n)
 		return 0;
 	bucket = mproc__dict_bucket_at(d, s, mproc__dict_bucket(key->hash, n));
-	return bucket ? mproc__dict_walk(d, s, bucket, key->order, key, version, ret) : -EBADMSG;
+	return bucket ? mproc__dict_walk(d, s, bucket, key->order, key, version, ret)
+		      : mproc__dict_no_bucket(d, s, mproc__dict_bucket(key->hash, n));
 }
 
 int mproc__dict_seek_next(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t order,
@@ -105,7 +166,7 @@ int mproc__dict_seek_next(const mproc_dict *d, struct mproc__dict_stripe *s, uin
 		_Atomic(uint64_t) *bucket = mproc__dict_bucket_at(d, s, at);
 
 		if (!bucket)
-			return -EBADMSG;
+			return mproc__dict_no_bucket(d, s, at);
 		r = mproc__dict_walk(d, s, bucket, order, key, version, ret);
 		if (r == 1) /* the last one itself: the next is behind it */
 			r = mproc__dict_walk(d, s, &ret->node->next, order, NULL, version, ret);
@@ -159,7 +220,9 @@ int mproc__dict_take(const mproc_dict *d, struct mproc__dict_stripe *s,
 
 	words = value_at(d, s, spot, &meta);
 	if (!words)
-		return -EBADMSG;
+		return mproc__dict_meta_check(meta)
+			       ? mproc__dict_unseen(d, spot->off, mproc__dict_node_size(meta))
+			       : -EBADMSG;
 	out->kind = mproc__dict_kind(meta);
 	out->len = len = mproc__dict_len(meta);
 	if (out->any && out->kind != MPROC_ANY_STR && out->kind != MPROC_ANY_BYTES &&
@@ -190,7 +253,9 @@ int mproc__dict_same(const mproc_dict *d, struct mproc__dict_stripe *s,
 
 	words = value_at(d, s, spot, &meta);
 	if (!words)
-		return -EBADMSG;
+		return mproc__dict_meta_check(meta)
+			       ? mproc__dict_unseen(d, spot->off, mproc__dict_node_size(meta))
+			       : -EBADMSG;
 	if (mproc__dict_kind(meta) != value->kind || mproc__dict_len(meta) != value->len)
 		return 0;
 	for (size_t i = 0; i < value->len; i += 8)

@@ -68,9 +68,12 @@ static int begin(mproc_dict *d, const void *key, size_t key_len,
 	if (r < 0)
 		goto err_free;
 	r = mproc__dict_seek(d, &ret->key, mproc__dict_version(ret->key.stripe), &ret->spot);
+	/* What cannot be freed cannot be replaced or removed. */
+	if (r > 0 && !mproc__dict_sees(d, ret->spot.off))
+		r = -ENOMEM;
 	if (r < 0) {
 		mproc__dict_unlock(&ret->call, ret->key.stripe);
-		r = mproc__dict_corrupt(d);
+		r = mproc__dict_bad(d, r);
 		goto err_free;
 	}
 	ret->found = r;
@@ -181,6 +184,8 @@ static int take(struct change *c, struct mproc_any *ret, void *buf, size_t cap, 
 	if (r == -ENOBUFS)
 		return mproc__fail(r, "%s %s: a value of %zu bytes, there is room for %zu", d->noun,
 				   d->name, out.len, cap);
+	if (r == -ENOMEM)
+		return mproc__dict_bad(d, r);
 	if (r == 0)
 		r = mproc__any_from(out.kind,
 				    out.kind == MPROC_ANY_STR || out.kind == MPROC_ANY_BYTES ||
@@ -238,7 +243,7 @@ static int take_out(mproc_dict *d, const void *key, size_t key_len, bool copy,
 	if (copy)
 		r = take(&c, ret, buf, cap, ret_len);
 	if (r == 0) {
-		mproc__dict_unlink(&c.call, c.key.stripe, &c.spot);
+		(void)mproc__dict_unlink(&c.call, c.key.stripe, &c.spot);
 		c.changed = true;
 	}
 	return end(&c, r);
@@ -274,13 +279,13 @@ int mproc_dict_replace_if(mproc_dict *dict, const void *key, size_t key_len,
 	else
 		r = !c.found && !expected;
 	if (r < 0)
-		return end(&c, mproc__dict_corrupt(dict));
+		return end(&c, mproc__dict_bad(dict, r));
 	if (r == 0)
 		return end(&c, 0);
 	if (value) {
 		r = store(&c, &v);
 	} else if (c.found) {
-		mproc__dict_unlink(&c.call, c.key.stripe, &c.spot);
+		(void)mproc__dict_unlink(&c.call, c.key.stripe, &c.spot);
 		c.changed = true;
 		r = 0;
 	}

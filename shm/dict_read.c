@@ -76,8 +76,6 @@ int mproc__dict_read(const struct mproc__dict_call *call, const struct mproc__di
 /* The result of a read as the caller gets it. */
 static int told(const mproc_dict *d, const struct mproc__dict_out *out, int r)
 {
-	if (r == -EBADMSG)
-		return mproc__dict_corrupt(d);
 	if (r == -ENOBUFS)
 		return mproc__fail(r, "%s %s: a value of %zu bytes, there is room for %zu", d->noun,
 				   d->name, out->len, out->cap);
@@ -98,7 +96,7 @@ static int get(mproc_dict *d, const void *key, size_t key_len, struct mproc__dic
 		return r;
 	r = mproc__dict_read(&call, &k, out, NULL);
 	mproc__dict_leave(&call);
-	return r;
+	return r == -EBADMSG || r == -ENOMEM ? mproc__dict_bad(d, r) : r;
 }
 
 /* What @out has got as a value. Return: 0, or -EBADMSG with a text. */
@@ -208,7 +206,7 @@ static void copy_key(const struct mproc__dict_spot *spot, unsigned char *to, siz
 /*
  * The next entry of the iterator's stripe: its key, and its value if @out is not NULL.
  *
- * Return: 1, 0, -ENOBUFS, -EBADMSG.
+ * Return: 1, 0, -ENOBUFS, -EBADMSG, -ENOMEM.
  */
 static int next_in_stripe(const struct mproc__dict_call *call, const struct mproc_dict_iter *it,
 			  struct mproc__dict_out *out, struct mproc_dict_iter *to)
@@ -264,7 +262,9 @@ static int next(mproc_dict *d, struct mproc_dict_iter *it, struct mproc__dict_ou
 	mproc__dict_leave(&call);
 	if (r > 0)
 		*it = to;
-	return out ? told(d, out, r) : r == -EBADMSG ? mproc__dict_corrupt(d) : r;
+	if (r == -EBADMSG || r == -ENOMEM)
+		return mproc__dict_bad(d, r);
+	return out ? told(d, out, r) : r;
 }
 
 int mproc_dict_next(mproc_dict *dict, struct mproc_dict_iter *it, struct mproc_any *ret, void *buf,
@@ -337,7 +337,7 @@ static int try_wait(void *arg)
 	if (mproc__object_check(d->segment, &d->object) < 0)
 		return -ESTALE;
 	r = mproc__dict_read(w->call, w->key, &out, w->seen);
-	if (r == -EBADMSG)
+	if (r == -EBADMSG || r == -ENOMEM)
 		return r;
 	if (w->seen)
 		return r == 1 ? -EAGAIN : 0;
@@ -371,7 +371,8 @@ int mproc_dict_wait(mproc_dict *dict, const void *key, size_t key_len, const str
 	r = mproc__waitable_wait(&k.stripe->waitable, call.me, dict->what, deadline, NULL, try_wait,
 				 &w);
 	mproc__dict_leave(&call);
-	if (r == -ESTALE)
+	/* Where the segment was truncated there is nothing, and nothing is what one finds. */
+	if (r == -ESTALE && !mproc__range_is_spoilt(dict->segment->range))
 		return mproc__fail(r, "%s %s: it is gone", dict->noun, dict->name);
-	return r == -EBADMSG ? mproc__dict_corrupt(dict) : r;
+	return r == -ESTALE || r == -EBADMSG || r == -ENOMEM ? mproc__dict_bad(dict, r) : r;
 }

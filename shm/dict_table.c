@@ -90,24 +90,29 @@ static void log_end(struct mproc__dict_stripe *s)
 	mproc__dict_set(&s->busy, 0);
 }
 
-/* Is the node at @off linked where nodes of @order are? */
-static bool is_linked(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t off,
-		      uint64_t order)
+/* Is the node at @off linked where nodes of @order are? Return: 1, 0, -ENOMEM: not seen. */
+static int is_linked(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t off,
+		     uint64_t order)
 {
 	uint64_t n = mproc__dict_load(&s->n_buckets), steps = 0, at;
 	_Atomic(uint64_t) *link;
 
 	if (!n || !off)
-		return false;
-	link = mproc__dict_bucket_at(d, s, mproc__dict_bucket(mproc__dict_reverse(order), n));
+		return 0;
+	at = mproc__dict_bucket(mproc__dict_reverse(order), n);
+	link = mproc__dict_bucket_at(d, s, at);
+	if (!link && mproc__dict_no_bucket(d, s, at) == -ENOMEM)
+		return -ENOMEM;
 	while (link && (at = mproc__dict_load(link)) != 0 && steps++ < mproc__dict_nodes_max(d)) {
 		struct mproc__dict_node *node = mproc__dict_block_at(d, at, 64);
 
 		if (at == off)
-			return true;
+			return 1;
+		if (!node && mproc__dict_unseen(d, at, 64) == -ENOMEM)
+			return -ENOMEM;
 		link = node && mproc__dict_load(&node->order) <= order ? &node->next : NULL;
 	}
-	return false;
+	return 0;
 }
 
 static bool is_spare(struct mproc__dict_stripe *s, uint64_t off)
@@ -144,16 +149,25 @@ static void keep(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t off
 		mproc__dict_set(&s->spare, off | mproc__dict_class(mproc__dict_load(&node->meta)));
 }
 
-static void finish_log(const struct mproc__dict_call *call, struct mproc__dict_stripe *s)
+/* Return: 0, or -ENOMEM if it cannot be seen which blocks are linked: nothing is done. */
+static int finish_log(const struct mproc__dict_call *call, struct mproc__dict_stripe *s)
 {
 	uint64_t new = mproc__dict_load(&s->log[LOG_NEW].off),
 		 old = mproc__dict_load(&s->log[LOG_OLD].off);
 	uint64_t order = mproc__dict_load(&s->order),
 		 part = mproc__dict_load(&s->log[LOG_PART].off);
-	bool has_new = is_linked(call->d, s, new, order);
-	bool has_old = is_linked(call->d, s, old, order);
+	int has_new = is_linked(call->d, s, new, order);
+	int has_old = is_linked(call->d, s, old, order);
 	char text[MPROC__ERROR_MAX];
 
+	if (has_new < 0 || has_old < 0)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < MPROC__DICT_LOG; i++) {
+		uint64_t off = mproc__dict_load(&s->log[i].off);
+
+		if (off && !mproc__dict_sees(call->d, off))
+			return -ENOMEM;
+	}
 	mproc__error_keep(text);
 	mproc__dict_set(&s->n_items, mproc__dict_load(&s->was) + (has_new && !old ? 1 : 0) -
 					     (old && !new && !has_old ? 1 : 0));
@@ -169,6 +183,7 @@ static void finish_log(const struct mproc__dict_call *call, struct mproc__dict_s
 		free_logged(call, s, LOG_PART);
 	/* What is somebody else's by now is no failure. */
 	mproc__error_put_back(text);
+	return 0;
 }
 
 /*
@@ -185,14 +200,20 @@ static void write_value(struct mproc__dict_stripe *s, struct mproc__dict_node *n
 		mproc__dict_set(&to[i], mproc__dict_load(&s->stage[i]));
 }
 
-static void finish_stage(const mproc_dict *d, struct mproc__dict_stripe *s)
+static int finish_stage(const mproc_dict *d, struct mproc__dict_stripe *s)
 {
 	uint64_t off = mproc__dict_load(&s->staged), meta = mproc__dict_load(&s->stage_meta);
 
 	if (off && mproc__dict_meta_check(meta) && mproc__dict_len(meta) <= sizeof(s->stage) &&
-	    !(off & 63) && mproc__arena_at(d->segment, off, mproc__dict_node_size(meta)))
-		write_value(s, mproc__segment_at(d->segment, off, mproc__dict_node_size(meta)));
+	    !(off & 63)) {
+		if (mproc__arena_at(d->segment, off, mproc__dict_node_size(meta)))
+			write_value(
+				s, mproc__segment_at(d->segment, off, mproc__dict_node_size(meta)));
+		else if (!mproc__dict_sees(d, off))
+			return -ENOMEM;
+	}
 	atomic_store_explicit(&s->staged, 0, memory_order_release);
+	return 0;
 }
 
 /* The place in the chain of bucket @at - its highest bit where bucket @at's nodes begin. */
@@ -203,30 +224,43 @@ static int find_cut(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t 
 
 	return link ? mproc__dict_walk(d, s, link, mproc__dict_reverse(at), NULL,
 				       mproc__dict_version(s), ret)
-		    : -EBADMSG;
+		    : mproc__dict_no_bucket(d, s, at - mproc__dict_floor(at));
 }
 
-static void finish_split(const mproc_dict *d, struct mproc__dict_stripe *s)
+static int finish_split(const mproc_dict *d, struct mproc__dict_stripe *s)
 {
 	uint64_t n = mproc__dict_load(&s->n_buckets);
-	struct mproc__dict_spot spot;
+	struct mproc__dict_spot spot = { 0 };
 	_Atomic(uint64_t) *bucket;
+	int r;
 
-	if (n <= d->geometry.base || find_cut(d, s, n - 1, &spot) < 0 || !spot.off)
-		return;
+	if (n <= d->geometry.base)
+		return 0;
+	/* Where the cut is to be may be seen, and what comes behind it not. */
+	r = find_cut(d, s, n - 1, &spot);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
 	bucket = mproc__dict_bucket_at(d, s, n - 1);
-	if (bucket && mproc__dict_load(bucket) == spot.off)
+	if (!bucket)
+		return mproc__dict_no_bucket(d, s, n - 1) == -ENOMEM ? -ENOMEM : 0;
+	if (spot.off && mproc__dict_load(bucket) == spot.off)
 		mproc__dict_set(spot.link, 0);
+	return 0;
 }
 
-void mproc__dict_repair(const struct mproc__dict_call *call, struct mproc__dict_stripe *s)
+int mproc__dict_repair(const struct mproc__dict_call *call, struct mproc__dict_stripe *s)
 {
+	int r;
+
 	mproc__dict_bump(s);
-	finish_stage(call->d, s);
-	finish_split(call->d, s);
-	if (mproc__dict_load(&s->busy))
-		finish_log(call, s);
-	log_end(s);
+	r = finish_stage(call->d, s);
+	if (r == 0)
+		r = finish_split(call->d, s);
+	if (r == 0 && mproc__dict_load(&s->busy))
+		r = finish_log(call, s);
+	if (r == 0)
+		log_end(s);
+	return r;
 }
 
 int mproc__dict_lock(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
@@ -236,7 +270,12 @@ int mproc__dict_lock(const struct mproc__dict_call *call, struct mproc__dict_str
 
 	if (__builtin_expect(r != MPROC__LOCK_INHERITED, 1))
 		return r;
-	mproc__dict_repair(call, s);
+	r = mproc__dict_repair(call, s);
+	if (r < 0) {
+		/* Not known to be whole: nobody may change it before one who sees more has come. */
+		mproc__lock_pass_on(&s->lock, call->me);
+		return mproc__dict_bad(call->d, r);
+	}
 	mproc__lock_repaired(&s->lock, call->me);
 	return 0;
 }
@@ -342,14 +381,14 @@ static bool to_keep(struct mproc__dict_stripe *s, const struct mproc__dict_spot 
 }
 
 /* The node at @spot is not linked any more: keep or free it. */
-static void let_go(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
-		   const struct mproc__dict_spot *spot, bool to_keep)
+static int let_go(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
+		  const struct mproc__dict_spot *spot, bool to_keep)
 {
 	mproc__dict_bump(s);
-	if (to_keep)
-		keep(call->d, s, spot->off);
-	else
-		(void)mproc__arena_free(call->d->segment, call->me, spot->off);
+	if (!to_keep)
+		return mproc__arena_free(call->d->segment, call->me, spot->off);
+	keep(call->d, s, spot->off);
+	return 0;
 }
 
 static int link_node(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
@@ -374,17 +413,18 @@ static int link_node(const struct mproc__dict_call *call, struct mproc__dict_str
 	if (spare && !keeps)
 		mproc__dict_set(&s->spare, 0);
 	if (found)
-		let_go(call, s, spot, keeps);
+		(void)let_go(call, s, spot, keeps);
 	else
 		mproc__dict_set(&s->n_items, mproc__dict_load(&s->n_items) + 1);
 	log_end(s);
 	return 0;
 }
 
-void mproc__dict_unlink(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
-			const struct mproc__dict_spot *spot)
+int mproc__dict_unlink(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
+		       const struct mproc__dict_spot *spot)
 {
 	bool keeps = to_keep(s, spot, 0);
+	int r;
 
 	log_set(call->d, s, LOG_NEW, 0, false);
 	log_set(call->d, s, LOG_OLD, spot->off, !keeps);
@@ -394,8 +434,9 @@ void mproc__dict_unlink(const struct mproc__dict_call *call, struct mproc__dict_
 			      memory_order_release);
 	in_order();
 	mproc__dict_set(&s->n_items, mproc__dict_load(&s->n_items) - 1);
-	let_go(call, s, spot, keeps);
+	r = let_go(call, s, spot, keeps);
 	log_end(s);
+	return r;
 }
 
 static void log_part(const mproc_dict *d, struct mproc__dict_stripe *s, uint64_t off)
@@ -515,18 +556,21 @@ int mproc__dict_store(const struct mproc__dict_call *call, const struct mproc__d
 }
 
 /* Free the block that @word alone refers to. */
-static void free_word(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
-		      _Atomic(uint64_t) *word)
+static int free_word(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
+		     _Atomic(uint64_t) *word)
 {
 	uint64_t off = mproc__dict_load(word) & MPROC__DICT_OFF;
 
 	if (!off)
-		return;
+		return 0;
+	if (!mproc__dict_sees(call->d, off))
+		return mproc__dict_bad(call->d, -ENOMEM);
 	log_part(call->d, s, off);
 	mproc__dict_set(word, 0);
 	in_order();
 	(void)mproc__arena_free(call->d->segment, call->me, off);
 	log_end(s);
+	return 0;
 }
 
 int64_t mproc__dict_empty(const struct mproc__dict_call *call, struct mproc__dict_stripe *s,
@@ -536,26 +580,34 @@ int64_t mproc__dict_empty(const struct mproc__dict_call *call, struct mproc__dic
 	uint64_t n = mproc__dict_load(&s->n_buckets);
 	struct mproc__dict_spot spot;
 	int64_t freed = 0;
+	int r;
 
 	for (uint64_t at = 0; at < n; at++) {
 		_Atomic(uint64_t) *bucket = mproc__dict_bucket_at(d, s, at);
 
 		if (!bucket)
-			return mproc__dict_corrupt(d);
+			return mproc__dict_bad(d, mproc__dict_no_bucket(d, s, at));
 		while ((spot.off = mproc__dict_load(bucket)) != 0) {
 			spot.link = bucket;
 			spot.node = mproc__dict_block_at(d, spot.off, 64);
-			if (!spot.node || (uint64_t)freed > mproc__dict_nodes_max(d))
+			if (!spot.node)
+				return mproc__dict_bad(d, mproc__dict_unseen(d, spot.off, 64));
+			if (!mproc__dict_sees(d, spot.off))
+				return mproc__dict_bad(d, -ENOMEM);
+			/* A chain that is a circle leads to what is free already. */
+			if ((uint64_t)freed > mproc__dict_nodes_max(d) ||
+			    mproc__dict_unlink(call, s, &spot) < 0)
 				return mproc__dict_corrupt(d);
-			mproc__dict_unlink(call, s, &spot);
 			freed++;
 		}
 	}
 	if (!whole)
 		return freed;
-	mproc__dict_set(&s->n_buckets, 0);
-	free_word(call, s, &s->spare);
-	for (uint32_t i = 0; i < MPROC__DICT_PARTS; i++)
-		free_word(call, s, &s->parts[i]);
-	return freed;
+	/* In this order: killed, or short of addresses, the next one finds what is left. */
+	r = free_word(call, s, &s->spare);
+	if (r == 0)
+		mproc__dict_set(&s->n_buckets, 0);
+	for (uint32_t i = 0; r == 0 && i < MPROC__DICT_PARTS; i++)
+		r = free_word(call, s, &s->parts[i]);
+	return r < 0 ? r : freed;
 }

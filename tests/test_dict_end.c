@@ -2,7 +2,7 @@
 
 /*
  * The end of dicts and lists while somebody is inside a call on them: who waits, who
- * comes after one who died removing them, and who must not
+ * comes after one who died removing them, and who must not; and who must not be the heir
  */
 
 #include <mproc/dict.h>
@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -256,6 +258,193 @@ static void who_is_cancelled_while_he_removes_goes_through_with_it(void **state)
 	assert_int_equal(t_reap(pid), 0);
 }
 
+/*
+ * A process with few addresses, which has come before the segment had so much
+ */
+
+static struct {
+	_Atomic(uint32_t) turn;
+	_Atomic(uint64_t) reach;
+	char key[16];
+} * two;
+
+static bool turn_is(void *arg)
+{
+	return atomic_load(&two->turn) >= *(uint32_t *)arg;
+}
+
+static void await(uint32_t turn)
+{
+	t_check(t_wait_until(turn_is, &turn, mproc_after_ms(20000)));
+}
+
+static void live_with_few_addresses(void *arg)
+{
+	struct rlimit limit = { .rlim_cur = 96 << 20, .rlim_max = 96 << 20 };
+	mproc_segment *large;
+	char key[16], buf[100];
+	mproc_dict *d;
+	int r;
+
+	(void)arg;
+	await(1);
+	t_check(setrlimit(RLIMIT_AS, &limit) == 0);
+	t_check(mproc_segment_open(&large, "large") == 0);
+	t_check(mproc_dict_open(&d, large, "d") == 0);
+	t_check(large->range->size < (96 << 20));
+	atomic_store(&two->reach, large->range->size);
+	atomic_store(&two->turn, 2);
+
+	await(3);
+	for (uint32_t i = 0; i < 60; i++) {
+		snprintf(key, sizeof(key), "%u", i);
+		r = mproc_dict_get(d, key, strlen(key), buf, sizeof(buf), NULL);
+		t_check(r == -ENOMEM);
+		t_check(strstr(mproc_error_text(), "no more addresses") != NULL);
+		t_check(mproc_dict_contains(d, key, strlen(key)) == -ENOMEM);
+	}
+	/* We inherit the lock, and cannot say whether what was to be linked is. */
+	t_check(mproc_dict_put(d, "k", 1, "v", 1) == -ENOMEM);
+	t_check(mproc_dict_remove(d, two->key, strlen(two->key)) == -ENOMEM);
+	t_check(mproc_dict_clear(d) == -ENOMEM);
+	atomic_store(&two->turn, 4);
+
+	await(5);
+	t_check(mproc_dict_destroy(d) == 0);
+	t_check(mproc_dict_put(d, "k", 1, "v", 1) == -ESTALE);
+	atomic_store(&two->turn, 6);
+	raise(SIGKILL);
+}
+
+static uint64_t alloc_published(uint64_t len)
+{
+	uint64_t off;
+
+	assert_int_equal(mproc__arena_alloc(segment, me, len, false, &off), 0);
+	assert_int_equal(mproc__arena_publish(segment, me, off), 0);
+	return off;
+}
+
+/* A key whose place is behind an entry that the other does not see. */
+static void choose_key(void)
+{
+	struct mproc__dict_spot spot;
+	struct mproc__dict_key key;
+
+	for (uint32_t i = 0;; i++) {
+		snprintf(two->key, sizeof(two->key), "new %u", i);
+		assert_int_equal(mproc__dict_key_make(dict, two->key, strlen(two->key), &key), 0);
+		assert_int_equal(
+			mproc__dict_seek(dict, &key, mproc__dict_version(key.stripe), &spot), 0);
+		if (mproc__self_off(me, spot.link) > two->reach)
+			return;
+	}
+}
+
+/* As mproc_dict_put(), up to the store that links. */
+static void die_behind_the_link(void *arg)
+{
+	const struct mproc__dict_value value = { MPROC_ANY_BYTES, LONG, sizeof(LONG) };
+	struct mproc__dict_call call;
+	struct mproc__dict_spot spot;
+	struct mproc__dict_stripe *s;
+	struct mproc__dict_key key;
+	uint64_t off;
+
+	(void)arg;
+	t_check(mproc__dict_key_make(dict, two->key, strlen(two->key), &key) == 0);
+	s = key.stripe;
+	t_check(mproc__dict_enter(dict, &call) == 0);
+	t_check(mproc__dict_lock(&call, s, MPROC_FOREVER) == 0);
+	t_check(mproc__dict_seek(dict, &key, mproc__dict_version(s), &spot) == 0);
+	t_check(mproc__dict_node_make(&call, &key, &value, &off) == 0);
+	/* One that the other does see. */
+	t_check(off < two->reach);
+	mproc__dict_set(&((struct mproc__dict_node *)mproc__dict_block_at(dict, off, 64))->next,
+			spot.off);
+	atomic_store(&s->log[0].off, off);
+	atomic_store(&s->log[0].generation, mproc__arena_generation_of(segment, off));
+	atomic_store(&s->log[1].off, 0);
+	atomic_store(&s->log[2].off, 0);
+	atomic_store(&s->order, key.order);
+	atomic_store(&s->was, atomic_load(&s->n_items));
+	atomic_store(&s->busy, 1);
+	t_check(mproc__arena_publish(segment, call.me, off) == 0);
+	atomic_store(spot.link, off);
+	raise(SIGKILL);
+}
+
+static void have_entries_beyond(uint64_t reach)
+{
+	char key[16];
+
+	while (alloc_published(2 << 20) < reach)
+		;
+	while (alloc_published(128) < reach)
+		;
+	for (uint32_t i = 0; i < 60; i++) {
+		snprintf(key, sizeof(key), "%u", i);
+		assert_int_equal(mproc_dict_put(dict, key, strlen(key), LONG, sizeof(LONG)), 0);
+	}
+}
+
+static void who_sees_too_little_leaves_it_to_others(void **state)
+{
+	char buf[100];
+	uint64_t low, blocks;
+	size_t len;
+	pid_t pid;
+
+	(void)state;
+	if (t_sanitized()) {
+		print_message("# left out: a sanitizer needs more addresses than there would be\n");
+		return;
+	}
+	two = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(two, MAP_FAILED);
+	pid = t_spawn(live_with_few_addresses, NULL);
+	assert_int_equal(
+		mproc_segment_create(&segment, "large",
+				     MPROC_SEGMENT_OPTS(.bytes = 1 << 20, .bytes_max = 1u << 30)),
+		0);
+	me = mproc__self(segment->arena, "test");
+	assert_int_equal(mproc_dict_create(&dict, segment, "d",
+					   MPROC_DICT_OPTS(.n_stripes = 1, .n_expected = 64)),
+			 0);
+	assert_int_equal(mproc_dict_put(dict, "first", 5, LONG, sizeof(LONG)), 0);
+	low = alloc_published(128);
+	atomic_store(&two->turn, 1);
+	await(2);
+	have_entries_beyond(two->reach);
+	choose_key();
+	assert_int_equal(mproc__arena_free(segment, me, low), 0);
+	assert_int_equal(t_reap(t_spawn(die_behind_the_link, NULL)), SIGKILL);
+	blocks = n_blocks();
+	atomic_store(&two->turn, 3);
+
+	await(4);
+	assert_int_equal(n_blocks(), blocks);
+	assert_int_equal(mproc_dict_get(dict, two->key, strlen(two->key), buf, sizeof(buf), &len),
+			 0);
+	assert_int_equal(len, sizeof(LONG));
+	assert_int_equal(dict->shared->stripes[0].busy, 1);
+	/* We see it all: the entry is there, and counts. */
+	assert_int_equal(mproc_dict_remove(dict, "nobody", 6), -ENOENT);
+	assert_int_equal(dict->shared->stripes[0].busy, 0);
+	assert_int_equal(mproc_dict_len(dict), 62);
+	assert_int_equal(mproc_dict_contains(dict, two->key, strlen(two->key)), 1);
+	assert_int_equal(n_blocks(), blocks);
+
+	atomic_store(&two->turn, 5);
+	assert_int_equal(t_reap(pid), SIGKILL);
+	assert_true(n_blocks() > blocks - 64);
+	assert_true(mproc__reap_all(segment->range) >= 0);
+	assert_int_equal(n_blocks(), blocks - 64);
+	assert_int_equal(mproc__arena_len(segment, dict->object.off), 0);
+	dict = mproc_dict_close(dict);
+	segment = mproc_segment_close(segment);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -265,6 +454,7 @@ int main(void)
 		TEST(who_reaps_in_the_middle_of_a_change_leaves_the_list_he_changes),
 		TEST(a_call_that_cannot_be_noted_is_refused),
 		TEST(who_is_cancelled_while_he_removes_goes_through_with_it),
+		cmocka_unit_test(who_sees_too_little_leaves_it_to_others),
 	};
 
 	t_private_dir();

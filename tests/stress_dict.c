@@ -37,6 +37,8 @@ static mproc_dict *dict;
 static struct {
 	_Atomic(int64_t) ledger[WORKERS];
 	_Atomic(uint64_t) calls;
+	_Atomic(uint64_t) n_workers; /* that there have been */
+	uint64_t seed;
 } * shared;
 
 static int init_shared(void *mem, void *arg)
@@ -54,10 +56,21 @@ static uint64_t n_blocks(void)
 	return stats.n_blocks;
 }
 
-static void assert_whole(const unsigned char *value, size_t len)
+/* Words of one number, whose upper half is the key's: which value it is, and whose. */
+static void fill_value(unsigned char *value, size_t len, uint32_t key, uint32_t number)
 {
-	for (size_t i = 1; i < len; i++)
-		t_check(value[i] == value[0]);
+	const uint64_t word = (uint64_t)(key + 1) << 32 | number;
+
+	for (size_t i = 0; i < len; i++)
+		value[i] = (unsigned char)(word >> 8 * (i % 8));
+}
+
+static void assert_whole(const unsigned char *value, size_t len, uint32_t key)
+{
+	for (size_t i = 8; i < len; i++)
+		t_check(value[i] == value[i - 8]);
+	for (size_t i = 4; i < 8 && i < len; i++)
+		t_check(value[i] == (unsigned char)((key + 1) >> 8 * (i - 4)));
 }
 
 static void work_once(uint64_t *random)
@@ -68,7 +81,7 @@ static void work_once(uint64_t *random)
 	struct mproc_any any;
 	int r;
 
-	memset(value, (int)t_random(random), sizeof(value));
+	fill_value(value, len, key, (uint32_t)t_random(random));
 	switch (t_random(random) % 8) {
 	case 0:
 	case 1:
@@ -83,20 +96,20 @@ static void work_once(uint64_t *random)
 		r = mproc_dict_pop(dict, &key, sizeof(key), &any, value, sizeof(value), &len);
 		t_check(r == 0 || r == -ENOENT);
 		if (r == 0)
-			assert_whole(value, len);
+			assert_whole(value, len, key);
 		break;
 	default:
 		r = mproc_dict_get(dict, &key, sizeof(key), value, sizeof(value), &len);
 		t_check(r == 0 || r == -ENOENT);
 		if (r == 0)
-			assert_whole(value, len);
+			assert_whole(value, len, key);
 	}
 }
 
 static void work(void *arg)
 {
 	const uintptr_t me = (uintptr_t)arg;
-	uint64_t random = (uint64_t)getpid() * 77;
+	uint64_t random = shared->seed + 77 * atomic_fetch_add(&shared->n_workers, 1);
 	int64_t count;
 	char key[16];
 
@@ -164,6 +177,7 @@ static void storm(uint32_t n_stripes)
 		mproc_segment_object(&mem, segment, "shared", sizeof(*shared), init_shared, NULL),
 		1);
 	shared = mem;
+	shared->seed = random;
 	assert_int_equal(
 		mproc_dict_create(&dict, segment, "dict", MPROC_DICT_OPTS(.n_stripes = n_stripes)),
 		0);

@@ -34,11 +34,13 @@ static uint32_t n_others;  /* entries that nobody changes */
 static uint32_t n_objects; /* blocks that are no dict's */
 static const char *before; /* value of "k", or NULL */
 
+static uint32_t numbers[16]; /* of the first of them, or 0 */
+
 static const char *other(uint32_t i)
 {
 	static char key[24];
 
-	snprintf(key, sizeof(key), "other %u", i);
+	snprintf(key, sizeof(key), "other %u", i < 16 && numbers[i] ? numbers[i] : i);
 	return key;
 }
 
@@ -51,20 +53,68 @@ static int64_t put_value(const char *key, const char *value)
  * Start states: one stripe, so that all is in one table, which begins with 8 buckets
  */
 
-static void have(uint32_t n, const char *k)
+static void have_dict(void)
 {
 	t_sweep_check(mproc_segment_create(&segment, NULL,
 					   MPROC_SEGMENT_OPTS(.bytes = SEGMENT, .processes = 6,
 							      .threads = 8, .objects = 8)) == 0);
 	t_sweep_check(mproc_dict_create(&dict, segment, "dict", MPROC_DICT_OPTS(.n_stripes = 1)) ==
 		      0);
+	t_sweep_watch((const char *)segment->range->reg, SEGMENT - MPROC__SEGMENT_HEAD_LEN);
+}
+
+static void have_entries(uint32_t n, const char *k)
+{
 	n_others = n;
 	before = k;
 	for (uint32_t i = 0; i < n; i++)
 		t_sweep_check(put_value(other(i), other(i)) == 0);
 	if (k)
 		t_sweep_check(put_value("k", k) == 0);
-	t_sweep_watch((const char *)segment->range->reg, SEGMENT - MPROC__SEGMENT_HEAD_LEN);
+}
+
+static void have(uint32_t n, const char *k)
+{
+	have_dict();
+	have_entries(n, k);
+}
+
+/* Let the next of the others come before k in its chain, or behind it. */
+static void choose(uint32_t i, bool behind)
+{
+	struct mproc__dict_key k, o;
+
+	t_sweep_check(mproc__dict_key_make(dict, "k", 1, &k) == 0);
+	for (numbers[i] = 1000 * (i + 1);; numbers[i]++) {
+		t_sweep_check(mproc__dict_key_make(dict, other(i), strlen(other(i)), &o) == 0);
+		/* Of one bucket, of 16 at most; what is split off is the other ones. */
+		if ((o.hash & 15) == (k.hash & 15) && (o.order > k.order) == behind)
+			return;
+	}
+}
+
+static void have_chain(uint32_t n_before, uint32_t n_behind, const char *k)
+{
+	struct mproc__dict_spot spot;
+	struct mproc__dict_key key;
+	uint64_t n;
+	bool first;
+
+	have_dict();
+	for (uint32_t i = 0; i < n_before + n_behind; i++)
+		choose(i, i >= n_before);
+	have_entries(n_before + n_behind, k);
+	t_sweep_check(mproc__dict_key_make(dict, "k", 1, &key) == 0);
+	t_sweep_check(mproc__dict_seek(dict, &key, mproc__dict_version(key.stripe), &spot) ==
+		      (k != NULL));
+	n = atomic_load(&key.stripe->n_buckets);
+	first = spot.link ==
+		mproc__dict_bucket_at(dict, key.stripe, mproc__dict_bucket(key.hash, n));
+	t_sweep_check(first == !n_before);
+	if (k)
+		t_sweep_check((atomic_load(&spot.node->next) != 0) == (n_behind != 0));
+	else
+		t_sweep_check((spot.off != 0) == (n_behind != 0));
 }
 
 static void empty(void)
@@ -77,10 +127,32 @@ static void one(void)
 	have(0, MIDDLE);
 }
 
-/* 8 buckets have 6 entries: some of them are behind others. */
+/* k has entries of the same bucket before it and behind it, or on one side only. */
 static void chains(void)
 {
-	have(5, MIDDLE);
+	have_chain(2, 2, MIDDLE);
+}
+
+static void head(void)
+{
+	have_chain(0, 3, MIDDLE);
+}
+
+static void tail(void)
+{
+	have_chain(3, 0, MIDDLE);
+}
+
+static void a_gap(void)
+{
+	have_chain(2, 2, NULL);
+}
+
+static void a_gap_and_a_long_spare(void)
+{
+	have_chain(2, 2, NULL);
+	t_sweep_check(put_value("x", LONG) == 0);
+	t_sweep_check(mproc_dict_remove(dict, "x", 1) == 0);
 }
 
 /* The next one needs a bucket, and a part of the buckets. */
@@ -442,6 +514,8 @@ static const struct t_sweep_case cases[] = {
 	CASE("put", "growing", growing, put_long, is_long),
 	CASE("put short", "chains", chains, put_short, is_short),
 	CASE("put where it lies", "chains", chains, put_middle, is_middle),
+	CASE("put longer", "chains", chains, put_long, is_long),
+	CASE("put", "a gap", a_gap, put_short, is_short),
 	CASE("put longer", "short spare", short_spare, put_long, is_long),
 	CASE("put longer", "long spare", long_spare, put_long, is_long),
 	CASE("put long", "long spare", long_spare_and_no_k, put_long, is_long),
@@ -455,7 +529,11 @@ static const struct t_sweep_case cases[] = {
 	/* With MPROC_TEST_LONG, or what the command line asks for: */
 	CASE("put", "about to grow", about_to_grow, put_short, is_short),
 	CASE("put where it lies", "one", one, put_middle, is_middle),
-	CASE("put longer", "chains", chains, put_long, is_long),
+	CASE("put longer", "head", head, put_long, is_long),
+	CASE("put longer", "tail", tail, put_long, is_long),
+	CASE("put long", "a gap and a spare", a_gap_and_a_long_spare, put_long, is_long),
+	CASE("remove", "head", head, remove_it, is_gone),
+	CASE("remove", "tail", tail, remove_it, is_gone),
 	T_SWEEP("put longer", "full", full, put_long, is_short_still, .arrive = attach),
 	CASE("add", "empty", empty, add, is_added_once),
 	CASE("get or insert", "empty", empty, get_or_insert, is_short),
@@ -466,7 +544,7 @@ static const struct t_sweep_case cases[] = {
 		.recover = destroy),
 };
 
-#define N_SHORT 13
+#define N_SHORT 15
 
 int main(int argc, char **argv)
 {

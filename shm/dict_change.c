@@ -204,23 +204,37 @@ int mproc_dict_get_or_insert(mproc_dict *dict, const void *key, size_t key_len,
 			     const struct mproc_any *value, struct mproc_any *ret, void *buf,
 			     size_t cap, size_t *ret_len)
 {
+	bool wanted = ret || buf || cap;
 	struct mproc__dict_value v;
+	char text[MPROC__ERROR_MAX];
 	struct change c;
 	int r;
 
 	r = value_make(dict, value, &v);
 	if (r < 0)
 		return r;
+	mproc__error_keep(text);
 	/* Mostly it is there. */
 	r = mproc_dict_get_any(dict, key, key_len, ret ? ret : &(struct mproc_any){ 0 }, buf, cap,
 			       ret_len);
+	if (r == -ENOBUFS && !wanted) {
+		/* That it is there is all that was asked. */
+		mproc__error_put_back(text);
+		return 0;
+	}
 	if (r != -ENOENT)
 		return r;
 	r = begin(dict, key, key_len, &v, &c);
 	if (r < 0)
 		return r;
-	if (c.found)
-		return end(&c, take(&c, ret, buf, cap, ret_len));
+	if (c.found) {
+		r = take(&c, ret, buf, cap, ret_len);
+		if (r == -ENOBUFS && !wanted) {
+			mproc__error_put_back(text);
+			r = 0;
+		}
+		return end(&c, r);
+	}
 	r = store(&c, &v);
 	if (r == 0 && ret)
 		*ret = *value;

@@ -145,8 +145,13 @@ static int of_kind(const mproc_dict *d, const char *key, uint32_t is, uint32_t k
 int mproc_dict_get_scalar(mproc_dict *dict, const char *key, uint32_t kind, struct mproc_any *ret)
 {
 	struct mproc__dict_out out = { .any = true };
-	int r = get(dict, key, strlen(key), &out);
+	int r;
 
+	/* There is nowhere to copy their bytes. */
+	if (kind == MPROC_ANY_STR || kind == MPROC_ANY_BYTES || kind == MPROC_ANY_PACK)
+		return mproc__fail(-EINVAL, "%s %s: get_scalar: kind %" PRIu32 " has bytes",
+				   dict->noun, dict->name, kind);
+	r = get(dict, key, strlen(key), &out);
 	if (r == 0 || r == -ENOBUFS)
 		r = of_kind(dict, key, out.kind, kind);
 	return r == 0 ? any_of(dict, &out, ret) : told(dict, &out, r);

@@ -528,6 +528,34 @@ static void it_does_what_an_array_does(void **state)
 	assert_int_equal(mproc_dict_len(dict), n);
 }
 
+static void what_has_bytes_is_no_scalar(void **state)
+{
+	struct mproc_any any = { .kind = MPROC_ANY_NONE };
+
+	(void)state;
+	assert_int_equal(mproc_dict_put_str(dict, "s", "hello"), 0);
+	assert_int_equal(mproc_dict_get_scalar(dict, "s", MPROC_ANY_STR, &any), -EINVAL);
+	assert_int_equal(mproc_dict_get_scalar(dict, "s", MPROC_ANY_BYTES, &any), -EINVAL);
+	assert_int_equal(mproc_dict_get_scalar(dict, "none", MPROC_ANY_PACK, &any), -EINVAL);
+	assert_int_equal(any.kind, MPROC_ANY_NONE);
+	assert_int_equal(mproc_dict_get_scalar(dict, "s", MPROC_ANY_INT, &any), -EPROTO);
+}
+
+static void who_wants_no_value_needs_no_room_for_it(void **state)
+{
+	const struct mproc_any one = mproc_any_int(1);
+	size_t len = 0;
+
+	(void)state;
+	assert_int_equal(mproc_dict_put_str(dict, "s", "hello"), 0);
+	assert_int_equal(mproc_dict_get_or_insert(dict, "s", 1, &one, NULL, NULL, 0, &len), 0);
+	assert_int_equal(len, 5);
+	assert_int_equal(mproc_dict_get_or_insert(dict, "i", 1, &one, NULL, NULL, 0, NULL), 1);
+	assert_int_equal(mproc_dict_get_or_insert(dict, "s", 1, &one, &(struct mproc_any){ 0 },
+						  NULL, 0, NULL),
+			 -ENOBUFS);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -550,6 +578,8 @@ int main(void)
 		TEST(options_and_names_are_checked),
 		TEST(a_destroyed_dict_is_gone_for_every_handle),
 		TEST(it_does_what_an_array_does),
+		TEST(what_has_bytes_is_no_scalar),
+		TEST(who_wants_no_value_needs_no_room_for_it),
 	};
 
 	t_private_dir();

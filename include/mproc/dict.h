@@ -241,7 +241,7 @@ MPROC_API MPROC_MUST int mproc_dict_pop(mproc_dict *dict, const void *key, size_
  * @value:	what to insert
  * @ret:	the value that is there now, or NULL; it is @value if that was inserted
  * @buf:	as for mproc_dict_get_any()
- * @cap:	bytes at @buf
+ * @cap:	bytes at @buf; no value is wanted if @ret and @buf are NULL and this is 0
  * @ret_len:	bytes of the value, also with -ENOBUFS; may be NULL
  *
  * Of many who call for one key one inserts, and all get that one's value.
@@ -462,7 +462,7 @@ static inline int mproc_dict_put_ref(mproc_dict *dict, const char *key, struct m
  * mproc_dict_get_scalar() - the value of a key that is to be of @kind: no string, bytes
  * or pack
  *
- * Return: 0, -ENOENT, or -EPROTO if it is of another kind.
+ * Return: 0, -ENOENT, or -EPROTO if it is of another kind, -EINVAL if @kind has bytes.
  */
 MPROC_API MPROC_MUST int mproc_dict_get_scalar(mproc_dict *dict, const char *key, uint32_t kind,
 					       struct mproc_any *ret);

@@ -116,7 +116,7 @@ MPROC_API MPROC_MUST int mproc_namespace_get(mproc_namespace *ns, const char *na
  * @kind:	kind: no string, bytes or pack
  * @ret:	the value
  *
- * Return: 0, -ENOENT, or -EPROTO if it is of another kind.
+ * Return: 0, -ENOENT, or -EPROTO if it is of another kind, -EINVAL if @kind has bytes.
  */
 MPROC_API MPROC_MUST int mproc_namespace_get_scalar(mproc_namespace *ns, const char *name,
 						    uint32_t kind, struct mproc_any *ret);

@@ -94,7 +94,14 @@ static int find(struct mproc__body *ret, mproc_segment *segment,
 
 	r = spec->ref ? mproc__object_open_ref(&object, segment, &object_spec, spec->ref)
 		      : mproc__object_open(&object, segment, &object_spec);
-	return r < 0 ? r : mproc__body_handle(ret, segment, &object, spec);
+	if (r < 0)
+		return r;
+	r = mproc__body_handle(ret, segment, &object, spec);
+	/* Found, and removed before we looked into it: by then it may be anything. */
+	if (r < 0 && mproc__object_check(segment, &object) < 0)
+		r = mproc__fail(spec->ref ? -ESTALE : -ENOENT, "open %s %s: it is gone", spec->noun,
+				ret->name);
+	return r;
 }
 
 int mproc__body_get(struct mproc__body *ret, mproc_segment *segment,

@@ -277,8 +277,14 @@ int mproc__dict_handle(mproc_dict **ret, mproc_segment *segment,
 		r = mproc__fail(-ENOMEM, "%s: no memory for a handle", spec->noun);
 		goto err_close;
 	}
-	made = object_of(&object, segment, spec, &g);
-	r = made < 0 ? made : handle_init(d, segment, &object, spec);
+	do {
+		made = object_of(&object, segment, spec, &g);
+		r = made < 0 ? made : handle_init(d, segment, &object, spec);
+		/* Found, and removed before we looked into it: by then it may be anything. */
+		if (made >= 0 && r < 0 && mproc__object_check(segment, &object) < 0)
+			r = mproc__fail(spec->way == MPROC__DICT_OPEN_REF ? -ESTALE : -ENOENT,
+					"open %s %s: it is gone", d->noun, d->name);
+	} while (r == -ENOENT && spec->way == MPROC__DICT_OPEN_OR_CREATE);
 	if (r < 0)
 		goto err_free;
 	*ret = d;

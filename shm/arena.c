@@ -49,6 +49,9 @@
 #include "ipc/kind_layout.h"
 #include "shm/arena_inside.h"
 
+/* What every free does: too large for the compiler to do it by itself. */
+#define INLINE inline __attribute__((__always_inline__))
+
 int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mapping)
 {
 	struct mproc__arena_place *place = &segment->arena_at;
@@ -104,45 +107,56 @@ static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_
 	return mproc__arena_slab_give(mproc__arena_page_word(v, page) ^ word, 0) == 0;
 }
 
-/* The block that @off lies in, of the pages that we know. */
-static inline __attribute__((__always_inline__)) bool
-find_known(const struct mproc__arena_view *v, uint64_t off, struct mproc__arena_block *ret)
+/*
+ * The run in use that @at has to do with is that of @page. What is not marked as part of
+ * its run may say anything but that a block in use begins there.
+ */
+static INLINE bool find_run(const struct mproc__arena_view *v, uint32_t page, uint32_t at,
+			    struct mproc__arena_block *ret)
 {
-	uint64_t rel = off - v->at->off, n, word;
-	uint32_t n_pages = mproc__arena_n_pages(v), page;
+	uint64_t word = mproc__arena_page_word(v, at), n;
 
-	if (off < v->at->off || rel >= (uint64_t)n_pages * MPROC__ARENA_PAGE)
-		return false;
-	page = (uint32_t)(rel / MPROC__ARENA_PAGE);
-	word = mproc__arena_page_word(v, page);
 	if (mproc__arena_state(word) == MPROC__ARENA_PART) {
-		if (mproc__arena_count(word) > page)
+		if (mproc__arena_count(word) > at)
 			return false;
-		page -= (uint32_t)mproc__arena_count(word);
-		word = mproc__arena_page_word(v, page);
+		at -= (uint32_t)mproc__arena_count(word);
+		word = mproc__arena_page_word(v, at);
 	}
-	ret->page = page;
-	switch (mproc__arena_state(word)) {
-	case MPROC__ARENA_SLAB:
-		return find_small(v, page, rel, word, ret);
-	case MPROC__ARENA_PRIVATE:
-	case MPROC__ARENA_USED:
-		break;
-	default:
-		return false;
-	}
-	n = atomic_load_explicit(&v->at->pages[page].link, memory_order_acquire);
-	if (mproc__arena_generation(mproc__arena_page_word(v, page)) !=
-	    mproc__arena_generation(word))
-		return false;
-	ret->small = false;
-	ret->word = &v->at->pages[page].word;
+	ret->page = at;
 	ret->value = word;
-	ret->rel = (uint64_t)page * MPROC__ARENA_PAGE;
-	if (!n || n > n_pages - page || rel - ret->rel >= n * MPROC__ARENA_PAGE)
+	ret->small = mproc__arena_state(word) == MPROC__ARENA_SLAB;
+	if (ret->small)
+		return page - at < mproc__arena_class_pages(mproc__arena_slab_class(word));
+	if (!mproc__arena_in_use(word))
 		return false;
+	n = atomic_load_explicit(&v->at->pages[at].link, memory_order_acquire);
+	if (mproc__arena_generation(mproc__arena_page_word(v, at)) !=
+		    mproc__arena_generation(word) ||
+	    page - at >= n || n > mproc__arena_n_pages(v) - at)
+		return false;
+	ret->word = &v->at->pages[at].word;
+	ret->rel = (uint64_t)at * MPROC__ARENA_PAGE;
 	ret->size = n * MPROC__ARENA_PAGE;
 	return true;
+}
+
+/* The block that @off lies in, of the pages that we know. */
+static INLINE bool find_known(const struct mproc__arena_view *v, uint64_t off,
+			      struct mproc__arena_block *ret)
+{
+	uint64_t rel = off - v->at->off;
+	uint32_t page, at;
+
+	if (off < v->at->off || rel >= (uint64_t)mproc__arena_n_pages(v) * MPROC__ARENA_PAGE)
+		return false;
+	page = at = (uint32_t)(rel / MPROC__ARENA_PAGE);
+	/* To a page that is marked, or the first one: see mproc__arena_part_is_marked(). */
+	while (!find_run(v, page, at, ret)) {
+		if (!at)
+			return false;
+		at &= at - 1;
+	}
+	return !ret->small || find_small(v, ret->page, rel, ret->value, ret);
 }
 
 /* The block, free or not, that @off lies in. Return: false if it is in none. */

@@ -20,7 +20,7 @@
  *	a block		generation 40 | owner 20 | 2, 3 or 4		link: pages
  *	SLAB		generation 40 | 0 8 | shard 8 | class 4 | 5	link: its table
  *	TABLES		0 60 | 6			link: used 8 | next 56
- *	PART		pages since the first page 60 | 7
+ *	PART		pages since the first page 60 | 7	not of every page
  *
  * A slab is cut into blocks of one class, 64 bytes << class, each with a word of
  * its own in the slab's table. Tables lie in pages of theirs, apart from what
@@ -204,6 +204,21 @@ static inline uint32_t mproc__arena_class_blocks(uint32_t class)
 static inline uint32_t mproc__arena_class_of(uint64_t len)
 {
 	return len <= 64 ? 0 : 58 - (uint32_t)__builtin_clzll(len - 1);
+}
+
+/*
+ * Is page @i of a run of @n pages from @first on marked as PART? The last one is, for the
+ * run behind; the first few, for slabs; and of the others so few that whoever clears
+ * the lowest set bit of a page's number, again and again, meets one that is marked, or
+ * the first page: a long run then costs as many marks as its length has bits.
+ */
+#define MPROC__ARENA_PARTS 8u
+
+static inline bool mproc__arena_part_is_marked(uint32_t first, uint32_t i, uint32_t n)
+{
+	uint32_t page = first + i;
+
+	return i < MPROC__ARENA_PARTS || i == n - 1 || (page & (page - 1)) <= first;
 }
 
 /* A table: its page 28 | its number in the page 3. */

@@ -180,13 +180,14 @@ static int check_parts(const struct seen *seen, uint32_t page, const struct mpro
 	for (uint32_t i = 1; i < run->n_pages; i++) {
 		word = mproc__arena_word_at(seen->v, page + i);
 		state = mproc__arena_state(word);
-		if (state == MPROC__ARENA_PART && mproc__arena_count(word) != i &&
-		    run->state != MPROC__ARENA_FREE && run->state != MPROC__ARENA_DROPPED)
-			return broken(page + i, "it says that it is part of another run");
 		if (state == MPROC__ARENA_PRIVATE || state == MPROC__ARENA_USED ||
 		    state == MPROC__ARENA_SLAB || state == MPROC__ARENA_TABLES_PAGE ||
 		    state > MPROC__ARENA_TAIL)
 			return broken(page + i, "it says that a run begins inside another");
+		if (run->state != MPROC__ARENA_FREE && run->state != MPROC__ARENA_DROPPED &&
+		    mproc__arena_part_is_marked(page, i, run->n_pages) &&
+		    word != mproc__arena_counted(MPROC__ARENA_PART, i))
+			return broken(page + i, "it does not say that it is part of its run");
 	}
 	return 0;
 }

@@ -104,13 +104,37 @@ void mproc__arena_runs_outlive(const struct mproc__arena_view *v, uint64_t gener
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+static void mark(const struct mproc__arena_view *v, uint32_t first, uint32_t i)
+{
+	atomic_store_explicit(&v->at->pages[first + i].word,
+			      mproc__arena_counted(MPROC__ARENA_PART, i), memory_order_relaxed);
+}
+
 void mproc__arena_runs_mark(const struct mproc__arena_view *v, uint32_t first, uint32_t from,
 			    uint32_t n)
 {
-	for (uint32_t i = from; i < n; i++)
-		atomic_store_explicit(&v->at->pages[first + i].word,
-				      mproc__arena_counted(MPROC__ARENA_PART, i),
-				      memory_order_relaxed);
+	/* The first of them may have been the first page of what was absorbed. */
+	for (uint32_t i = from; i < n && (i == from || i < MPROC__ARENA_PARTS); i++)
+		mark(v, first, i);
+	if (n <= MPROC__ARENA_PARTS)
+		return;
+	for (uint64_t bit = 1; bit <= MPROC__ARENA_PAGES_MAX; bit <<= 1) {
+		uint64_t page = (first | bit) & -bit;
+
+		if (first & bit)
+			continue;
+		if (page >= (uint64_t)first + n)
+			break;
+		mark(v, first, (uint32_t)(page - first));
+	}
+	mark(v, first, n - 1);
+}
+
+/* The same for all of them: after a kill there may be anything. */
+static void mark_all(const struct mproc__arena_view *v, uint32_t first, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++)
+		mark(v, first, i);
 }
 
 static int scribbled(const struct mproc__arena_view *v)
@@ -487,7 +511,7 @@ int mproc__arena_runs_rebuild(const struct mproc__arena_view *v)
 			mproc__arena_bins_add(v, page, n);
 			continue;
 		}
-		mproc__arena_runs_mark(v, page, 1, n);
+		mark_all(v, page, n);
 		if (run.state == MPROC__ARENA_TABLES_PAGE &&
 		    tables_used(mproc__arena_link_at(v, page)) != TABLES_ALL) {
 			mproc__arena_set_link(v, page,

@@ -36,6 +36,9 @@ static void set_len(const struct mproc__arena_view *v, uint32_t page, uint32_t n
 static void shorten(const struct mproc__arena_view *v, uint32_t page, uint32_t n, uint32_t want)
 {
 	mproc__arena_set_word(v, page + want, mproc__arena_counted(MPROC__ARENA_FREE, n - want));
+	/* What is its last page now was in its middle: it may have been left unmarked. */
+	if (want > 1)
+		mproc__arena_runs_mark(v, page, want - 1, want);
 	set_len(v, page, want);
 	mproc__arena_runs_free(v, page + want, n - want);
 }

@@ -303,9 +303,13 @@ static void large_between_holes(void)
 	t_sweep_check(release(before) == 0 && release(behind) == 0);
 }
 
+/* Its pages before the operation. */
+static uint64_t pages_before;
+
 /* A block of @pages that the program published, full of 77. */
 static void publish_as_program(size_t pages)
 {
+	pages_before = pages;
 	*mine = (uint64_t)alloc(pages * PAGE);
 	t_sweep_check(mproc__arena_publish_user(&a.segment, t_arena_me(&a), *mine) == 0);
 	memset(a.range.base + *mine, 77, pages * PAGE);
@@ -334,6 +338,39 @@ static void long_and_little_behind(void)
 	n_kept--;
 	keep(PAGE);
 	t_sweep_check(release(hole) == 0);
+}
+
+/* More pages than are marked, at whose places others have left their marks and tails. */
+static void longer_over_remains(size_t pages)
+{
+	int64_t off[6];
+
+	open_arena(2 * PAGES);
+	keep(PAGE);
+	for (int i = 0; i < 6; i++)
+		off[i] = alloc(3 * PAGE);
+	for (int i = 0; i < 6; i += 2)
+		t_sweep_check(release((uint64_t)off[i]) == 0);
+	for (int i = 1; i < 6; i += 2)
+		t_sweep_check(release((uint64_t)off[i]) == 0);
+	publish_as_program(pages);
+}
+
+static void short_over_remains(void)
+{
+	longer_over_remains(3);
+}
+
+static void long_over_remains(void)
+{
+	longer_over_remains(17);
+}
+
+static void room_over_remains(void)
+{
+	longer_over_remains(2);
+	t_sweep_check(mproc_arena_free(&a.segment, a.range.base + *mine) == 0);
+	*mine = 0;
 }
 
 static void long_and_owner_of_runs_dead(void)
@@ -395,6 +432,11 @@ static int64_t alloc_3_pages(void)
 	return alloc(3 * PAGE);
 }
 
+static int64_t alloc_17_pages(void)
+{
+	return alloc(17 * PAGE);
+}
+
 static int64_t alloc_all(void)
 {
 	return alloc(PAGES * PAGE);
@@ -438,6 +480,16 @@ static int64_t lengthen_mine(void)
 static int64_t shorten_mine(void)
 {
 	return resize_mine(PAGE);
+}
+
+static int64_t lengthen_mine_much(void)
+{
+	return resize_mine(17 * PAGE);
+}
+
+static int64_t shorten_mine_little(void)
+{
+	return resize_mine(13 * PAGE);
 }
 
 static int64_t move_mine(void)
@@ -494,6 +546,18 @@ static void kept_is_whole(void)
 	}
 }
 
+/* Every page of the block at @off leads to it. */
+static void is_found_from_everywhere(uint64_t off)
+{
+	uint64_t len = len_of(off), room = 0;
+
+	for (uint64_t i = 0; i < len; i += PAGE) {
+		t_sweep_check(mproc__arena_block_at(&a.segment, off + i, &room) ==
+			      mproc__arena_generation_of(&a.segment, off));
+		t_sweep_check(room == len - i);
+	}
+}
+
 /* Allocate what there is, in blocks of @len, and write all of it. */
 static size_t fill(uint64_t len, uint64_t *ret)
 {
@@ -524,6 +588,12 @@ static void sound(const struct t_sweep_seen *seen)
 		used += len_of(kept[i]);
 	mproc__arena_stats(&a.segment, &stats);
 	t_sweep_check(stats.used == used + len_of(*mine));
+
+	/* Before somebody who finds no room makes everything anew. */
+	t_sweep_check(mproc_arena_check(&a.segment, MPROC_FOREVER) == 0);
+	is_found_from_everywhere(*mine);
+	for (size_t i = 0; i < n_kept; i++)
+		is_found_from_everywhere(kept[i]);
 
 	/* Nothing is handed out that belongs to another. */
 	for (uint64_t len = 64; len <= PAGE; len *= 8) {
@@ -580,13 +650,14 @@ static void adopted(const struct t_sweep_seen *seen)
 /* Published, it has the old length or the new one, and what was in it is. */
 static void resized(const struct t_sweep_seen *seen)
 {
-	uint64_t len = len_of(*mine);
+	uint64_t len = len_of(*mine), was = pages_before * PAGE;
 
 	t_sweep_check(!seen->returned || seen->result == 0);
 	t_sweep_check(!seen->recovered || seen->recover_result == 0);
-	t_sweep_check(len == 3 * PAGE || len == PAGE || len == 5 * PAGE);
-	t_sweep_check(!seen->returned || len != 3 * PAGE);
-	for (uint64_t i = 0; i < (len < 3 * PAGE ? len : 3 * PAGE); i++)
+	t_sweep_check(len == was || len == PAGE || len == 5 * PAGE || len == 13 * PAGE ||
+		      len == 17 * PAGE);
+	t_sweep_check(!seen->returned || len != was);
+	for (uint64_t i = 0; i < (len < was ? len : was); i++)
 		t_sweep_check(a.range.base[*mine + i] == 77);
 	sound(seen);
 }
@@ -684,6 +755,7 @@ static const struct t_sweep_case cases[] = {
 	ALLOC("alloc 3 pages", "residue of the dead", residue_of_the_dead, alloc_3_pages,
 	      allocated),
 	ALLOC("alloc 3 pages", "owner of runs dead", owner_of_runs_dead, alloc_3_pages, allocated),
+	ALLOC("alloc 17 pages", "remains", room_over_remains, alloc_17_pages, allocated),
 	OTHER("alloc all", "empty", empty, alloc_all, sound),
 	OTHER("alloc all", "slab with room", slab_with_room, alloc_all, refused),
 
@@ -713,6 +785,8 @@ static const struct t_sweep_case cases[] = {
 	OTHER("lengthen", "owner of runs dead", long_and_owner_of_runs_dead, lengthen_mine,
 	      resized),
 	OTHER("lengthen", "none behind", long_and_none_behind, lengthen_mine, not_moved),
+	OTHER("lengthen", "remains behind", short_over_remains, lengthen_mine_much, resized),
+	OTHER("shorten", "remains", long_over_remains, shorten_mine_little, resized),
 	OTHER("shorten", "free behind", long_and_room_behind, shorten_mine, resized),
 	OTHER("shorten", "used behind", long_and_none_behind, shorten_mine, resized),
 	OTHER("shorten", "owner of runs dead", long_and_owner_of_runs_dead, shorten_mine, resized),

@@ -691,7 +691,7 @@ static void check_names_what_is_broken(void **state)
 		const char *says;
 	} cases[] = {
 		{ &pages[page + 2].word, mproc__arena_counted(MPROC__ARENA_PART, 1),
-		  "another run" },
+		  "part of its run" },
 		{ &pages[page + 3].word, pages[page].word, "inside another" },
 		{ &pages[page].word, 0, "nothing that can be there" },
 		{ &pages[page].link, 3, "nothing that can be there" },

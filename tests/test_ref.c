@@ -137,6 +137,36 @@ static void block_is_found_by_reference(void **state)
 	}
 }
 
+/* Wherever it begins, and after it has grown or shrunk where it is. */
+static void every_page_of_a_long_block_leads_to_it(void **state)
+{
+	size_t lens[] = { 9, 600, 77, 1500, 300 };
+	void *before[40];
+
+	(void)state;
+	for (size_t n = 0; n < 40; n++) {
+		void *block = get(lens[0] * 4096), *was = block;
+
+		for (size_t k = 0; k < 5; k++) {
+			assert_int_equal(mproc_arena_realloc(&block, segment, lens[k] * 4096), 0);
+			assert_ptr_equal(block, was);
+			for (size_t i = 0; i < 1600; i++) {
+				char *at = (char *)block + i * 4096;
+				struct mproc_ref ref;
+
+				assert_int_equal(mproc_ref_of(&ref, segment, at),
+						 i < lens[k] ? 0 : -ESTALE);
+				if (i < lens[k])
+					assert_ptr_equal(mproc_ref_get(segment, &ref, char), at);
+			}
+		}
+		assert_int_equal(mproc_arena_free(segment, block), 0);
+		before[n] = get(4096);
+	}
+	for (size_t n = 0; n < 40; n++)
+		assert_int_equal(mproc_arena_free(segment, before[n]), 0);
+}
+
 static void reference_that_does_not_fit_is_refused_with_a_text(void **state)
 {
 	struct mproc_ref none = MPROC_REF_NONE, ref, bad;
@@ -334,6 +364,7 @@ int main(void)
 		TEST(reference_to_what_is_gone_is_stale),
 		TEST(reference_that_is_made_up_is_refused),
 		TEST(block_is_found_by_reference),
+		TEST(every_page_of_a_long_block_leads_to_it),
 		TEST(reference_that_does_not_fit_is_refused_with_a_text),
 		TEST(reference_to_a_freed_or_moved_block_is_stale),
 		TEST(place_of_a_slab_never_has_a_generation_again),

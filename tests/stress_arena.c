@@ -3,7 +3,7 @@
 /*
  * The arena under random SIGKILL and SIGSTOP, with a board of what is published
  *
- * Workers allocate, fill, publish, adopt, verify and free. The board lies in memory
+ * Workers allocate, fill, resize, publish, adopt, verify and free. The board lies in memory
  * of its own, which no kill tears: a row for each worker, in which he alone, or who
  * follows him, announces a block before he publishes it. An entry names a block and
  * its generation, so one whose block died with its owner is known as empty. At the
@@ -26,6 +26,7 @@
 
 #include <cmocka.h>
 
+#include <mproc/arena.h>
 #include <mproc/common.h>
 
 #include "ipc/participant.h"
@@ -38,6 +39,8 @@
 #define OWN     24 /* private blocks of a worker */
 #define PAGES   256
 
+#define STEPS_LONG 1000000u
+
 /* An entry: low half of the generation 32 | offset, a multiple of 64 | state */
 #define EMPTY     0u
 #define ANNOUNCED 1u
@@ -48,6 +51,8 @@ struct board {
 	_Atomic(uint64_t) n_broken; /* blocks that were not as their owner left them */
 	_Atomic(uint64_t) n_steps;
 	_Atomic(uint64_t) n_taken;
+	_Atomic(uint64_t) n_resized; /* where they were */
+	_Atomic(uint64_t) n_moved;
 	_Atomic(uint32_t) stop;
 	struct {
 		_Atomic(uint64_t) entry;
@@ -96,15 +101,21 @@ static void fill(uint64_t off)
 		word[i] = off ^ i;
 }
 
-static void verify(uint64_t off)
+/* The first @len bytes of the block at @off are as they were filled when it was at @was. */
+static void verify_moved(uint64_t off, uint64_t was, uint64_t len)
 {
 	const uint64_t *word = (void *)(a.range.base + off);
 
-	for (uint64_t i = 0; i < mproc__arena_len(&a.segment, off) / 8; i++)
-		if (word[i] != (off ^ i)) {
+	for (uint64_t i = 0; i < len / 8; i++)
+		if (word[i] != (was ^ i)) {
 			atomic_fetch_add(&board->n_broken, 1);
 			return;
 		}
+}
+
+static void verify(uint64_t off)
+{
+	verify_moved(off, off, mproc__arena_len(&a.segment, off));
 }
 
 static uint64_t some_len(struct worker *w)
@@ -118,13 +129,41 @@ static uint64_t some_len(struct worker *w)
 
 static void make(struct worker *w, uint64_t *own)
 {
-	uint64_t len = some_len(w), off;
-	int r = mproc__arena_alloc(&a.segment, t_arena_me(&a), len, false, &off);
+	uint64_t len = some_len(w), align = 1, off;
+	int r;
 
+	/* One in four at a multiple of up to 64 KiB. */
+	if (t_random(&w->seed) % 4 == 0)
+		align <<= t_random(&w->seed) % 17;
+	r = mproc__arena_alloc_aligned(&a.segment, t_arena_me(&a), len, align, &off);
 	t_check(r == 0 || r == -ENOSPC);
 	if (r < 0)
 		return;
+	t_check(off % align == 0 && mproc__arena_len(&a.segment, off) >= len);
+	fill(off);
+	*own = off;
+}
+
+/* Another length, here or elsewhere: what is common to both is as it was. */
+static void resize(struct worker *w, uint64_t *own)
+{
+	uint64_t had = mproc__arena_len(&a.segment, *own), len = some_len(w), off;
+	void *block = a.range.base + *own;
+	int r;
+
+	/* Half of them by so little that it may be had where it is. */
+	if (t_random(&w->seed) % 2)
+		len = had - had / 2 + t_random(&w->seed) % had;
+	verify(*own);
+	r = mproc_arena_realloc(&block, &a.segment, len);
+	t_check(r == 0 || r == -ENOSPC);
+	off = (uint64_t)((char *)block - a.range.base);
+	t_check(r == 0 || off == *own);
+	verify_moved(off, *own, had < len || r < 0 ? had : len);
+	if (r < 0)
+		return;
 	t_check(mproc__arena_len(&a.segment, off) >= len);
+	atomic_fetch_add(off == *own ? &board->n_resized : &board->n_moved, 1);
 	fill(off);
 	*own = off;
 }
@@ -209,6 +248,8 @@ static void work(void *arg)
 			make(&w, own);
 		else if (!*own)
 			take(&w, own);
+		else if (t_random(&w.seed) % 4 == 0)
+			resize(&w, own);
 		else if (t_random(&w.seed) % 3)
 			drop(own);
 		else
@@ -236,6 +277,7 @@ static void assert_balanced(void)
 				sum += mproc__arena_len(&a.segment, off);
 		}
 	}
+	assert_int_equal(mproc_arena_check(&a.segment, MPROC_FOREVER), 0);
 	mproc__arena_stats(&a.segment, &stats);
 	assert_int_equal(stats.used, sum);
 	assert_int_equal(board->n_broken, 0);
@@ -301,7 +343,7 @@ static void killed_and_stopped_workers_leave_what_they_published(void **state)
 		w[i].number = i;
 		start(&w[i], &pids[i], &seed);
 	}
-	while (mproc_now() < end) {
+	while (mproc_now() < end || (t_long() && atomic_load(&board->n_steps) < STEPS_LONG)) {
 		uint64_t i = t_random(&seed) % WORKERS;
 
 		nap_us(t_random(&seed) % 4000);
@@ -322,10 +364,13 @@ static void killed_and_stopped_workers_leave_what_they_published(void **state)
 		kill(pids[i], SIGKILL);
 		assert_int_equal(t_reap(pids[i]), SIGKILL);
 	}
-	print_message("# %llu kills, %llu steps, %llu blocks changed hands\n",
+	print_message("# %llu kills, %llu steps, %llu blocks changed hands, %llu their length, "
+		      "%llu of them elsewhere\n",
 		      (unsigned long long)kills, (unsigned long long)board->n_steps,
-		      (unsigned long long)board->n_taken);
-	assert_true(board->n_taken > 0);
+		      (unsigned long long)board->n_taken,
+		      (unsigned long long)(board->n_resized + board->n_moved),
+		      (unsigned long long)board->n_moved);
+	assert_true(board->n_taken > 0 && board->n_resized > 0 && board->n_moved > 0);
 	assert_balanced();
 }
 

@@ -44,7 +44,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "ipc/clock.h"
 #include "ipc/error.h"
 #include "ipc/kind_layout.h"
 #include "shm/arena_inside.h"
@@ -87,8 +86,8 @@ int mproc__arena_open(mproc_segment *segment, const struct mproc__mapping *mappi
 }
 
 /* The small block that @rel lies in, of the slab at @page, whose word was @word. */
-static bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_t rel,
-		       uint64_t word, struct mproc__arena_block *ret)
+static INLINE bool find_small(const struct mproc__arena_view *v, uint32_t page, uint64_t rel,
+			      uint64_t word, struct mproc__arena_block *ret)
 {
 	uint64_t first = (uint64_t)page * MPROC__ARENA_PAGE;
 	uint32_t class = mproc__arena_slab_class(word);
@@ -331,13 +330,17 @@ static inline int release(mproc_segment *segment, struct mproc__self *me, uint64
 
 	if (!find_first(&v, off, &b) || !is_ours(&v, b.value, of))
 		return stale("free", off);
-	outer = mproc__act_begin(me, v.at->what);
-	done = mproc__arena_turn(&b, 0, b.small ? MPROC__ARENA_FREE : MPROC__ARENA_DROPPED);
-	if (done && b.small)
+	if (b.small) {
+		/* Nobody waits for what comes now, so nobody asks who is about it. */
+		if (!mproc__arena_turn(&b, 0, MPROC__ARENA_FREE))
+			return stale("free", off);
 		mproc__arena_slab_freed(&v, b.page, b.class);
-	else if (done)
-		mproc__arena_runs_join(&v, b.page, mproc__arena_generation(b.value),
-				       mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS));
+		return 0;
+	}
+	outer = mproc__act_begin(me, v.at->what);
+	done = mproc__arena_turn(&b, 0, MPROC__ARENA_DROPPED);
+	if (done)
+		mproc__arena_runs_join(&v, b.page, mproc__arena_generation(b.value), true);
 	mproc__act_end(me, outer);
 	return done ? 0 : stale("free", off);
 }

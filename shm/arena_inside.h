@@ -313,10 +313,10 @@ void mproc__arena_runs_free(const struct mproc__arena_view *v, uint32_t page, ui
 
 /*
  * The run at @page was dropped with @generation: join it to its neighbours, or
- * leave it to others if the lock cannot be had by @deadline, or @v is nobody's.
+ * leave it to others if the lock cannot be had, at once or if @wait soon, or @v is nobody's.
  */
 void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
-			    int64_t deadline);
+			    bool wait);
 
 /*
  * Allocate a small block, lock-free with regard to all but the shard used.
@@ -333,8 +333,20 @@ int mproc__arena_small_alloc(const struct mproc__arena_view *v, uint32_t class, 
 void mproc__arena_slab_abandon(const struct mproc__arena_view *v, uint32_t page, uint32_t class,
 			       uint64_t word);
 
-/* A block of the slab at @page was freed: let others find it if nobody's slab it is. */
-void mproc__arena_slab_freed(const struct mproc__arena_view *v, uint32_t page, uint32_t class);
+/* The slab at @page is nobody's and has a free block: let others find it. */
+void mproc__arena_slab_found(const struct mproc__arena_view *v, uint32_t page, uint32_t class);
+
+/* A block of the slab at @page was freed, by a CAS. */
+static inline void mproc__arena_slab_freed(const struct mproc__arena_view *v, uint32_t page,
+					   uint32_t class)
+{
+	/* The CAS and this load are one side; the other is in mproc__arena_slab_abandon(). */
+	uint64_t word = atomic_load_explicit(&v->at->pages[page].word, memory_order_seq_cst);
+
+	if (mproc__arena_state(word) == MPROC__ARENA_SLAB &&
+	    mproc__arena_slab_shard(word) == MPROC__ARENA_SHARD_NONE)
+		mproc__arena_slab_found(v, page, class);
+}
 
 /*
  * Give back every slab that has no block in use, and find again what a kill has

@@ -192,12 +192,12 @@ static inline uint64_t mproc__arena_class_size(uint32_t class)
 /* As many blocks as a word has bits, but at most four pages. */
 static inline uint32_t mproc__arena_class_pages(uint32_t class)
 {
-	return class == 0 ? 1 : class == 1 ? 2 : 4;
+	return class < 2 ? 1u << class : 4;
 }
 
 static inline uint32_t mproc__arena_class_blocks(uint32_t class)
 {
-	return (mproc__arena_class_pages(class) * MPROC__ARENA_PAGE) >> (6 + class);
+	return class < 3 ? 64 : 256u >> class;
 }
 
 /* The smallest class for @len bytes, at most MPROC__ARENA_SMALL_MAX. */

@@ -97,8 +97,7 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 				r = -ENOMEM;
 		} else if (is_of(word, proc) &&
 			   free_block(&v.at->pages[page].word, word, MPROC__ARENA_DROPPED)) {
-			mproc__arena_runs_join(&v, page, mproc__arena_generation(word),
-					       MPROC_NOWAIT);
+			mproc__arena_runs_join(&v, page, mproc__arena_generation(word), false);
 		}
 	}
 	return r;

@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ipc/clock.h"
 #include "ipc/error.h"
 
 /*
@@ -288,14 +289,19 @@ commit:
 }
 
 void mproc__arena_runs_join(const struct mproc__arena_view *v, uint32_t page, uint64_t generation,
-			    int64_t deadline)
+			    bool wait)
 {
 	struct mproc__arena_run run;
 	char text[MPROC__ERROR_MAX];
+	int r = -EAGAIN;
 
 	/* Nothing has failed if others do this. */
 	mproc__error_keep(text);
-	if (!v->me || mproc__arena_runs_lock_until(v, deadline) < 0) {
+	if (v->me)
+		r = mproc__arena_runs_lock_until(v, MPROC_NOWAIT);
+	if (r < 0 && v->me && wait)
+		r = mproc__arena_runs_lock_until(v, mproc_after_ms(MPROC__ARENA_NEIGHBOUR_MS));
+	if (r < 0) {
 		mproc__error_put_back(text);
 		/* Release: who takes the note finds the run. */
 		atomic_store_explicit(&v->at->arena->dropped, 1, memory_order_release);

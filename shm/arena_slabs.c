@@ -43,6 +43,7 @@
 
 #include "ipc/clock.h"
 #include "shm/arena_inside.h"
+#include "shm/arena_quick.h"
 
 /*
  * The bitmaps of all classes lie side by side, word by word, and so do the summaries:
@@ -137,8 +138,7 @@ static bool slab_at(const struct mproc__arena_view *v, uint32_t page, uint32_t c
 	       ret->state == MPROC__ARENA_SLAB && ret->class == class;
 }
 
-/* Which blocks of a slab of @class are free. */
-static uint64_t free_bits(const struct mproc__arena_table *table, uint32_t class)
+uint64_t mproc__arena_free_bits(const struct mproc__arena_table *table, uint32_t class)
 {
 	uint64_t bits = 0, word;
 
@@ -165,20 +165,15 @@ void mproc__arena_slab_abandon(const struct mproc__arena_view *v, uint32_t page,
 	if (!slab_at(v, page, class, &run))
 		return;
 	table = mproc__arena_table_at(v, run.table);
-	if (!table || free_bits(table, class))
+	if (!table || mproc__arena_free_bits(table, class))
 		map_set(&map, page);
 }
 
-void mproc__arena_slab_freed(const struct mproc__arena_view *v, uint32_t page, uint32_t class)
+void mproc__arena_slab_found(const struct mproc__arena_view *v, uint32_t page, uint32_t class)
 {
 	struct map map = map_of(v, class);
-	uint64_t word;
 
-	/* The caller's CAS and this load are one side; the other is in the function above. */
-	word = atomic_load_explicit(&v->at->pages[page].word, memory_order_seq_cst);
-	if (mproc__arena_state(word) == MPROC__ARENA_SLAB &&
-	    mproc__arena_slab_shard(word) == MPROC__ARENA_SHARD_NONE)
-		map_set(&map, page);
+	map_set(&map, page);
 }
 
 /* Make the slab that the bitmap has at @page the shard's own. */
@@ -209,48 +204,6 @@ static bool claim(const struct mproc__arena_view *v, uint32_t shard, uint32_t cl
 	    mproc__arena_slab_class(word) == class && mproc__arena_slab_shard(word) == none)
 		map_set(&map, page);
 	return ok;
-}
-
-/* A block of the shard's current slab of @class, if it has one left. */
-static inline bool take(const struct mproc__arena_view *v, uint32_t shard, uint32_t class,
-			uint64_t *ret_rel)
-{
-	struct mproc__arena_shard *sh = &v->at->arena->shards[shard];
-	uint32_t page = atomic_load_explicit(&sh->current[class], memory_order_relaxed) - 1;
-	struct mproc__arena_table *table;
-	uint32_t reach = mproc__arena_n_reach(v), i;
-	uint64_t bits, word;
-
-	/* Others may have addresses for slabs of which we have a part, or nothing. */
-	if (page >= reach || mproc__arena_class_pages(class) > reach - page)
-		return false;
-	/* Under its shard's lock a slab stays what it is. */
-	word = mproc__arena_page_word(v, page);
-	table = mproc__arena_slab_table(v, page);
-	if ((word & 0xffff) != mproc__arena_slab_word(0, shard + 1, class) || !table)
-		return false;
-	bits = atomic_load_explicit(&sh->free[class], memory_order_relaxed);
-	/* They lie among what everybody writes. */
-	bits &= ~UINT64_C(0) >> (64 - mproc__arena_class_blocks(class));
-	if (!bits)
-		bits = free_bits(table, class);
-	for (; bits; bits &= bits - 1) {
-		i = (uint32_t)__builtin_ctzll(bits);
-		word = atomic_load_explicit(&table->words[i], memory_order_acquire);
-		/* The bits of a shard whose last owner was killed run behind the words. */
-		if (mproc__arena_state(word) != MPROC__ARENA_FREE)
-			continue;
-		mproc__arena_owners_add(v, page);
-		atomic_store_explicit(&table->words[i],
-				      mproc__arena_word(mproc__arena_generation(word) + 1, v->owner,
-							MPROC__ARENA_PRIVATE),
-				      memory_order_relaxed);
-		atomic_store_explicit(&sh->free[class], bits & (bits - 1), memory_order_relaxed);
-		*ret_rel = (uint64_t)page * MPROC__ARENA_PAGE + i * mproc__arena_class_size(class);
-		return true;
-	}
-	atomic_store_explicit(&sh->free[class], 0, memory_order_relaxed);
-	return false;
 }
 
 /* The shard has no current slab of @class from here on. */
@@ -324,7 +277,7 @@ static int find(const struct mproc__arena_view *v, uint32_t shard, uint32_t clas
 
 	/* Others may have given the shard a slab of pages that we did not know. */
 	mproc__arena_refresh(v);
-	if (take(v, shard, class, ret_rel))
+	if (mproc__arena_take(v, shard, class, ret_rel))
 		return 0;
 	/* The shard is for others: to take another slab would lose this one. */
 	if (mproc__arena_is_hidden(v,
@@ -344,7 +297,7 @@ static int find(const struct mproc__arena_view *v, uint32_t shard, uint32_t clas
 			break;
 		if (!claim(v, shard, class, page))
 			continue;
-		if (take(v, shard, class, ret_rel))
+		if (mproc__arena_take(v, shard, class, ret_rel))
 			return 0;
 		let_go(v, shard, class);
 	}
@@ -357,7 +310,7 @@ static int find(const struct mproc__arena_view *v, uint32_t shard, uint32_t clas
 	mproc__arena_runs_unlock(v);
 	if (r < 0)
 		return r;
-	return take(v, shard, class, ret_rel) ? 0 : -ENOSPC;
+	return mproc__arena_take(v, shard, class, ret_rel) ? 0 : -ENOSPC;
 }
 
 static bool shard_is_busy(const struct mproc__arena_view *v, uint32_t shard)
@@ -412,7 +365,7 @@ int mproc__arena_small_alloc(const struct mproc__arena_view *v, uint32_t class, 
 	r = shard_lock(v, shard, MPROC_FOREVER);
 	if (r < 0)
 		return r;
-	r = take(v, shard, class, ret_rel) ? 0 : find(v, shard, class, true, ret_rel);
+	r = mproc__arena_take(v, shard, class, ret_rel) ? 0 : find(v, shard, class, true, ret_rel);
 	shard_unlock(v, shard);
 	return r == -ENOSPC ? scrape(v, class, ret_rel) : r;
 }
@@ -431,7 +384,7 @@ static void close_slab(const struct mproc__arena_view *v, uint32_t page,
 	    !atomic_compare_exchange_strong_explicit(&v->at->pages[page].word, &word, closing,
 						     memory_order_seq_cst, memory_order_relaxed))
 		return;
-	if (free_bits(table, slab->class) == all) {
+	if (mproc__arena_free_bits(table, slab->class) == all) {
 		/*
 		 * Nobody allocates from what is closing, so the words have their last generations.
 		 * A block has had as many as it was allocated times; what begins in its place, or

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "ipc/error.h"
-#include "shm/arena_inside.h"
+#include "shm/arena_quick.h"
 #include "shm/segment_layout.h"
 
 static_assert(MPROC_ARENA_ALIGN_MAX == MPROC__SEGMENT_ALIGN_MAX, "mappings are not aligned so");
@@ -85,6 +85,18 @@ static int alloc(void **ret, mproc_segment *segment, uint64_t len, bool zero)
 
 int mproc_arena_alloc(void **ret, mproc_segment *segment, size_t len)
 {
+	struct mproc__arena_view v;
+	struct mproc__self *me;
+	uint64_t rel;
+
+	if (len <= MPROC__ARENA_SMALL_MAX && segment &&
+	    (me = mproc__self_quick(segment->arena)) != NULL) {
+		v = mproc__arena_view(segment, me);
+		if (mproc__arena_small_quick(&v, mproc__arena_class_of(len), &rel)) {
+			*ret = v.at->data + rel;
+			return 0;
+		}
+	}
 	return alloc(ret, segment, len, false);
 }
 

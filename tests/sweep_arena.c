@@ -417,6 +417,15 @@ static int64_t alloc_64(void)
 	return alloc(64);
 }
 
+/* The short way, and what comes of it where that leads nowhere. */
+static int64_t alloc_64_as_program(void)
+{
+	void *block;
+	int r = mproc_arena_alloc(&block, &a.segment, 64);
+
+	return r < 0 ? r : (char *)block - a.range.base;
+}
+
 static int64_t alloc_2048(void)
 {
 	return alloc(2048);
@@ -745,6 +754,11 @@ static const struct t_sweep_case cases[] = {
 	OTHER("alloc 64", "one page left", one_page_left, alloc_64, sound),
 	OTHER("alloc 64", "full", full, alloc_64, refused),
 	ALLOC("alloc 64", "owner of shard dead", owner_of_shard_dead, alloc_64, allocated),
+	ALLOC("alloc 64 as program", "fresh", fresh, alloc_64_as_program, allocated),
+	ALLOC("alloc 64 as program", "slab with room", slab_with_room, alloc_64_as_program,
+	      allocated),
+	ALLOC("alloc 64 as program", "owner of shard dead", owner_of_shard_dead,
+	      alloc_64_as_program, allocated),
 	ALLOC("alloc 2048", "owner of runs dead", owner_of_runs_dead, alloc_2048, allocated),
 	ALLOC("alloc 2048", "residue of the dead", residue_of_the_dead, alloc_2048, allocated),
 	ALLOC("alloc 3 pages", "fresh", fresh, alloc_3_pages, allocated),

@@ -296,16 +296,23 @@ int mproc_arena_owner(mproc_segment *segment, const void *block, struct mproc_ar
 	int r;
 
 	assert(ret);
-	r = enter_at(&segment, &me, &off, block, "owner");
+	r = mproc__segment_get(&segment, segment);
 	if (r < 0)
 		return r;
+	/* Who may only read has no identity and owns nothing. */
+	me = segment->range->read_only ? NULL : mproc__self(segment->arena, "owner");
+	if (!me && !segment->range->read_only)
+		return mproc__self_error();
+	off = off_of(segment, block);
+	if (!mproc__segment_at(segment, off, 1))
+		return foreign("owner", block, segment);
 	v = mproc__arena_view(segment, me);
 	if (!mproc__arena_find(&v, off, &b) || b.rel != off - v.at->off ||
 	    !mproc__arena_in_use(b.value))
 		return mproc__fail(-ESTALE, "owner: no block at offset %" PRIu64, off);
 	r = mproc__arena_state(b.value) == MPROC__ARENA_PRIVATE;
 	if (r)
-		tell_owner(segment->range, b.value, v.owner, &owner);
+		tell_owner(segment->range, b.value, me ? v.owner : UINT64_MAX, &owner);
 	*ret = owner;
 	return r;
 }

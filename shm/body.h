@@ -6,6 +6,7 @@
  * What strings and lists are made of: a head under a lock, and blocks that come and go
  */
 
+#include "ipc/error.h"
 #include "shm/body_layout.h"
 #include "shm/catalogue.h"
 
@@ -68,10 +69,17 @@ struct mproc__body_block {
 	uint64_t cap; /* units */
 };
 
+/* The present state for those who do not have the lock. */
+struct mproc__body_peek {
+	uint64_t version;
+	const struct mproc__body_state *state;
+	uint64_t block, first, len;
+};
+
 /* What the object is, and what it is to be, for who has the lock. */
 struct mproc__body_call {
 	struct mproc__body *body;
-	struct mproc__self *me;
+	struct mproc__self *me; /* NULL: who only looks, and has no lock */
 	uint64_t act;
 	bool nested; /* the thread had the lock before */
 	uint64_t version;
@@ -79,6 +87,11 @@ struct mproc__body_call {
 	/* Checked copies: */
 	struct mproc__body_block block;
 	uint64_t first, len;
+	/* Of who only looks: */
+	struct mproc__body_peek peek;
+	int64_t deadline;
+	uint32_t tries;
+	char text[MPROC__ERROR_MAX];
 };
 
 /* What it is to be. Zero: nothing is given up. */
@@ -103,6 +116,25 @@ int mproc__body_look(struct mproc__body_call *call);
 
 /* Release the lock, unless the thread had it before. Return: @r. */
 int mproc__body_end(struct mproc__body_call *call, int r);
+
+/*
+ * The same for a call that only reads, in a loop:
+ *
+ *	r = mproc__body_read(&c, body, deadline);
+ *	if (r < 0)
+ *		return r;
+ *	do {
+ *		r = ...
+ *	} while (mproc__body_again(&c, &r));
+ *
+ * Who may only read the segment takes no lock: what he read may be torn, or be another
+ * object's by now, and then the loop goes on. Memory does not go away under him, and what
+ * he reads he checks as everybody does.
+ *
+ * Return: as mproc__body_begin(), and -ESTALE, -EAGAIN, -ETIMEDOUT also from the second.
+ */
+int mproc__body_read(struct mproc__body_call *ret, struct mproc__body *body, int64_t deadline);
+bool mproc__body_again(struct mproc__body_call *call, int *r);
 
 /*
  * A private block of @units at least, with a reserve for growth if there is room for it.
@@ -137,13 +169,6 @@ static inline uint64_t mproc__body_off(const struct mproc__body *body, const voi
 
 /* The room of the object itself. */
 struct mproc__body_block mproc__body_room(const struct mproc__body *body);
-
-/* The present state for those who do not have the lock. */
-struct mproc__body_peek {
-	uint64_t version;
-	const struct mproc__body_state *state;
-	uint64_t block, first, len;
-};
 
 void mproc__body_peek(const struct mproc__body *body, struct mproc__body_peek *ret);
 

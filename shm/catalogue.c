@@ -414,6 +414,21 @@ bool mproc__object_is_dying(mproc_segment *segment, const struct mproc__object *
 		MPROC__ENTRY_GENERATION_MASK) == generation;
 }
 
+int mproc__object_look(mproc_segment *segment, const struct mproc__object *object, const char *noun,
+		       const char *name)
+{
+	if (mproc__range_is_spoilt(segment->range))
+		return mproc__range_refuse(noun);
+	/*
+	 * Who removes it makes the entry DYING and executes a fence before anything is freed:
+	 * who has read what became of it afterwards sees the entry's new word.
+	 */
+	atomic_thread_fence(memory_order_acquire);
+	if (mproc__object_check(segment, object) == 0)
+		return 0;
+	return mproc__fail(-ESTALE, "%s %s: it is gone", noun, name);
+}
+
 uint64_t mproc__catalogue_size(uint32_t n_objects)
 {
 	return mproc__catalogue_bytes(n_objects);

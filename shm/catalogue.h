@@ -101,6 +101,16 @@ bool mproc__object_at(mproc_segment *segment, uint32_t at, uint32_t kind, uint64
 int mproc__object_check(mproc_segment *segment, const struct mproc__object *object);
 
 /*
+ * For those who only look (range->read_only), who leave no note and so are not waited for:
+ * asked after they have read. What was read belongs to the object if it is there still,
+ * and so does what is read until they ask again.
+ *
+ * Return: 0, or -ESTALE, or -EBADMSG if the segment is spoilt, with a text.
+ */
+int mproc__object_look(mproc_segment *segment, const struct mproc__object *object, const char *noun,
+		       const char *name);
+
+/*
  * Is the object removed, but its block not free yet? If so, what the caller has read of the
  * block before was the object's.
  */

@@ -147,6 +147,15 @@ int mproc__dict_enter(mproc_dict *d, struct mproc__dict_call *ret)
 	return 0;
 }
 
+int mproc__dict_enter_reader(mproc_dict *d, struct mproc__dict_call *ret)
+{
+	assert(d && d->magic == MAGIC);
+	if (__builtin_expect(!d->segment->range->read_only, 1))
+		return mproc__dict_enter(d, ret);
+	*ret = (struct mproc__dict_call){ .d = d };
+	return mproc__object_look(d->segment, &d->object, d->noun, d->name);
+}
+
 /*
  * Making and finding
  */

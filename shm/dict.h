@@ -38,7 +38,7 @@ struct mproc__dict_key {
 /* One thread in one call. */
 struct mproc__dict_call {
 	mproc_dict *d;
-	struct mproc__self *me;
+	struct mproc__self *me; /* NULL: who only looks, see mproc__dict_enter_reader() */
 	uint64_t act;
 };
 
@@ -78,9 +78,19 @@ int mproc__dict_key_make(const mproc_dict *d, const void *key, size_t len,
  */
 int mproc__dict_enter(mproc_dict *d, struct mproc__dict_call *ret);
 
+/*
+ * Begin a call that reads. Who may only read has no identity and leaves no note: blocks may
+ * be freed under him and become anybody's. His memory does not go away, and he checks every
+ * offset as all readers do; what he has read counts if the dict is there afterwards.
+ *
+ * Return: as mproc__dict_enter().
+ */
+int mproc__dict_enter_reader(mproc_dict *d, struct mproc__dict_call *ret);
+
 static inline void mproc__dict_leave(const struct mproc__dict_call *call)
 {
-	mproc__act_end(call->me, call->act);
+	if (__builtin_expect(call->me != NULL, 1))
+		mproc__act_end(call->me, call->act);
 }
 
 /*
@@ -217,7 +227,8 @@ int mproc__dict_same(const mproc_dict *d, struct mproc__dict_stripe *s,
  * Read the value of @key without the lock.
  * @value:	NULL: copy the value to @out; else: compare it
  *
- * Return: as mproc__dict_take() or mproc__dict_same(), -ENOENT without a text.
+ * Return: as mproc__dict_take() or mproc__dict_same(), -ENOENT without a text; who only looks
+ * also gets -ESTALE and -EBUSY without one.
  */
 int mproc__dict_read(const struct mproc__dict_call *call, const struct mproc__dict_key *key,
 		     struct mproc__dict_out *out, const struct mproc__dict_value *value);

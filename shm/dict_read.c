@@ -11,10 +11,15 @@
  * that he comes to nothing he takes the lock, and nobody changes anything while he reads.
  *
  * Nothing here writes the dict, but for the lock then; killed, one leaves nothing.
+ *
+ * Who may only read the segment cannot take the lock, and is not waited for when the dict
+ * is removed. He looks whether it is there each time he has read, gives way to writers, and
+ * gives up where they leave him no gap.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 
 #include <mproc/error.h>
@@ -25,6 +30,9 @@
 
 #define TRIES   64 /* without the lock, before it is taken */
 #define LOCK_MS 10 /* who has it that long stands still, and changes nothing */
+
+/* Of those who cannot take it; most of them after a sched_yield(). */
+#define TRIES_READ_ONLY 4096
 
 /* How a read goes on. */
 struct reading {
@@ -38,15 +46,36 @@ struct reading {
 /* Try, once more: from here on what is read counts. */
 static void begin(struct reading *r)
 {
-	if (++r->tries > TRIES && !r->locked)
+	if (++r->tries > TRIES && !r->call->me)
+		sched_yield();
+	else if (r->tries > TRIES && !r->locked)
 		r->locked = mproc__dict_lock(r->call, r->s, mproc_after_ms(LOCK_MS)) == 0;
 	r->version = mproc__dict_version(r->s);
 }
 
-/* Return: was what has been read whole? Then the reading is over. */
-static bool end(struct reading *r)
+/* The same for who only looks. */
+static bool end_reader(const struct reading *r, bool whole, int *result)
 {
-	if (!mproc__dict_is_whole(r->s, r->version))
+	const mproc_dict *d = r->call->d;
+
+	/* The fence of is_whole() stands between what was read and this look. */
+	if (mproc__object_check(d->segment, &d->object) < 0)
+		*result = -ESTALE;
+	else if (!whole && r->tries >= TRIES_READ_ONLY)
+		*result = -EBUSY;
+	else
+		return whole;
+	return true;
+}
+
+/* Return: was what has been read whole? Then the reading is over, with @result. */
+static bool end(struct reading *r, int *result)
+{
+	bool whole = mproc__dict_is_whole(r->s, r->version);
+
+	if (__builtin_expect(!r->call->me, 0))
+		return end_reader(r, whole, result);
+	if (!whole)
 		return false;
 	if (r->locked)
 		mproc__dict_unlock(r->call, r->s);
@@ -69,7 +98,7 @@ int mproc__dict_read(const struct mproc__dict_call *call, const struct mproc__di
 		else if (r > 0)
 			r = value ? mproc__dict_same(d, key->stripe, &spot, value)
 				  : mproc__dict_take(d, key->stripe, &spot, out);
-	} while (!end(&reading));
+	} while (!end(&reading, &r));
 	return r;
 }
 
@@ -79,6 +108,11 @@ static int told(const mproc_dict *d, const struct mproc__dict_out *out, int r)
 	if (r == -ENOBUFS)
 		return mproc__fail(r, "%s %s: a value of %zu bytes, there is room for %zu", d->noun,
 				   d->name, out->len, out->cap);
+	if (r == -ESTALE)
+		return mproc__fail(r, "%s %s: it is gone", d->noun, d->name);
+	if (r == -EBUSY)
+		return mproc__fail(r, "%s %s: it changed each of the %d times it was looked at",
+				   d->noun, d->name, TRIES_READ_ONLY);
 	return r;
 }
 
@@ -91,7 +125,7 @@ static int get(mproc_dict *d, const void *key, size_t key_len, struct mproc__dic
 	r = mproc__dict_key_make(d, key, key_len, &k);
 	if (r < 0)
 		return r;
-	r = mproc__dict_enter(d, &call);
+	r = mproc__dict_enter_reader(d, &call);
 	if (r < 0)
 		return r;
 	r = mproc__dict_read(&call, &k, out, NULL);
@@ -244,17 +278,18 @@ static int next_in_stripe(const struct mproc__dict_call *call, const struct mpro
 			r = -EBADMSG;
 		else
 			copy_key(&spot, to->key, to->key_len);
-	} while (!end(&reading));
+	} while (!end(&reading, &r));
 	return r;
 }
 
 static int next(mproc_dict *d, struct mproc_dict_iter *it, struct mproc__dict_out *out)
 {
+	const struct mproc__dict_out none = { 0 };
 	struct mproc_dict_iter at = *it, to;
 	struct mproc__dict_call call;
 	int r;
 
-	r = mproc__dict_enter(d, &call);
+	r = mproc__dict_enter_reader(d, &call);
 	if (r < 0)
 		return r;
 	for (r = 0; at.stripe < d->geometry.n_stripes; at.stripe++) {
@@ -269,7 +304,7 @@ static int next(mproc_dict *d, struct mproc_dict_iter *it, struct mproc__dict_ou
 		*it = to;
 	if (r == -EBADMSG || r == -ENOMEM)
 		return mproc__dict_bad(d, r);
-	return out ? told(d, out, r) : r;
+	return told(d, out ? out : &none, r);
 }
 
 int mproc_dict_next(mproc_dict *dict, struct mproc_dict_iter *it, struct mproc_any *ret, void *buf,
@@ -305,7 +340,7 @@ int mproc_dict_stats(mproc_dict *dict, struct mproc_dict_stats *ret)
 	struct mproc__dict_call call;
 	int r;
 
-	r = mproc__dict_enter(dict, &call);
+	r = mproc__dict_enter_reader(dict, &call);
 	if (r < 0)
 		return r;
 	*ret = (struct mproc_dict_stats){ .n_stripes = dict->geometry.n_stripes,
@@ -318,6 +353,8 @@ int mproc_dict_stats(mproc_dict *dict, struct mproc_dict_stats *ret)
 		ret->n_changes += atomic_load_explicit(&s->n_changes, memory_order_relaxed);
 	}
 	ret->n_items &= INT64_MAX;
+	if (!call.me)
+		return mproc__object_look(dict->segment, &dict->object, dict->noun, dict->name);
 	mproc__dict_leave(&call);
 	return 0;
 }

@@ -59,6 +59,16 @@ static inline struct mproc__slot *mproc__list_slot(const struct mproc__body_call
 	return (struct mproc__slot *)(void *)call->block.mem + call->first + i;
 }
 
+/* Item @i itself. The lock's owner has finished what was to be written; others have not. */
+static inline struct mproc__item mproc__list_item(const struct mproc__body_call *call, uint64_t i)
+{
+	/* Pairs with the release in finish(): without a patch it is in place. */
+	if (__builtin_expect(!call->me, 0) &&
+	    atomic_load_explicit(&call->state->patch_at, memory_order_acquire) == i + 1)
+		return mproc__slot_get(&call->state->patch);
+	return mproc__slot_get(mproc__list_slot(call, i));
+}
+
 /*
  * Put @n_items items, made by mproc__list_make(), in the place of @n from @i on, which are
  * there. If that fails they are unmade.

@@ -134,6 +134,7 @@ static int get(mproc_list *list, const char *verb, int64_t i, const struct targe
 	struct mproc__body_call c;
 	struct mproc__item item;
 	uint64_t at;
+	bool there;
 	int r;
 
 	r = get_quick(b, i, &item);
@@ -145,15 +146,15 @@ static int get(mproc_list *list, const char *verb, int64_t i, const struct targe
 	}
 	if (r == 0)
 		return 0;
-	r = mproc__body_begin(&c, b, deadline);
+	r = mproc__body_read(&c, b, deadline);
 	if (r < 0)
 		return r;
-	*ret_len = c.len;
-	if (!number_of(i, c.len, &at))
-		return mproc__body_end(&c, 0);
-	r = give(list, verb, mproc__slot_get(mproc__list_slot(&c, at)), to);
-	r = mproc__body_end(&c, r);
-	return r < 0 ? r : 1;
+	do {
+		*ret_len = c.len;
+		there = number_of(i, c.len, &at);
+		r = there ? give(list, verb, mproc__list_item(&c, at), to) : 0;
+	} while (mproc__body_again(&c, &r));
+	return r < 0 ? r : there;
 }
 
 int mproc_list_get(mproc_list *list, int64_t i, struct mproc_any *ret, void *buf, size_t cap,
@@ -182,18 +183,20 @@ int mproc_list_kind(mproc_list *list, int64_t i, uint32_t *ret_kind, size_t *ret
 	int r;
 
 	assert(ret_kind && ret_len);
-	r = mproc__body_begin(&c, mproc__list_body(list), deadline);
+	r = mproc__body_read(&c, mproc__list_body(list), deadline);
 	if (r < 0)
 		return r;
-	if (!number_of(i, c.len, &at))
-		return mproc__body_end(&c, no_item(list, "kind", i, c.len));
-	r = mproc__list_look(c.body, mproc__slot_get(mproc__list_slot(&c, at)), near, &any);
-	if (r == 0) {
+	do {
+		r = number_of(i, c.len, &at) ? 0 : no_item(list, "kind", i, c.len);
+		if (r == 0)
+			r = mproc__list_look(c.body, mproc__list_item(&c, at), near, &any);
+		if (r < 0)
+			continue;
 		(void)mproc__any_bytes(&any, &bytes, &len);
 		*ret_kind = any.kind;
 		*ret_len = len;
-	}
-	return mproc__body_end(&c, r);
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 int mproc_list_next(mproc_list *list, struct mproc_list_iter *it, struct mproc_any *ret, void *buf,
@@ -236,8 +239,7 @@ static int bytes_of(const struct mproc__body_call *c, uint64_t at, uint64_t n, s
 
 	*ret = 0;
 	for (uint64_t k = 0; k < n; k++) {
-		r = mproc__list_look(c->body, mproc__slot_get(mproc__list_slot(c, at + k)), near,
-				     &any);
+		r = mproc__list_look(c->body, mproc__list_item(c, at + k), near, &any);
 		if (r < 0)
 			return r;
 		if (has_bytes(&any))
@@ -255,8 +257,7 @@ static int copy_items(const struct mproc__body_call *c, uint64_t at, uint64_t n,
 	int r;
 
 	for (uint64_t k = 0; k < n; k++) {
-		r = mproc__list_look(c->body, mproc__slot_get(mproc__list_slot(c, at + k)), near,
-				     &ret[k]);
+		r = mproc__list_look(c->body, mproc__list_item(c, at + k), near, &ret[k]);
 		if (r < 0)
 			return r;
 		if (!has_bytes(&ret[k]))
@@ -277,29 +278,31 @@ int mproc_list_copy_out(mproc_list *list, int64_t i, uint64_t n, struct mproc_an
 			uint64_t *ret_n, void *buf, size_t cap, size_t *ret_len, int64_t deadline)
 {
 	struct mproc__body_call c;
-	size_t len = 0;
-	uint64_t at;
+	uint64_t at, some;
+	size_t len;
 	int r;
 
 	assert((ret || !n) && ret_n && (buf || !cap) && ret_len);
-	r = mproc__body_begin(&c, mproc__list_body(list), deadline);
+	r = mproc__body_read(&c, mproc__list_body(list), deadline);
 	if (r < 0)
 		return r;
-	if (!place_of(i, c.len, &at))
-		return mproc__body_end(&c, no_item(list, "copy", i, c.len));
-	if (n > c.len - at)
-		n = c.len - at;
-	r = bytes_of(&c, at, n, &len);
-	if (r == 0 && len > cap)
-		r = mproc__fail(-ENOBUFS, "list copy %s: %zu bytes, room for %zu", c.body->name,
-				len, cap);
-	if (r == 0)
-		r = copy_items(&c, at, n, ret, buf, cap);
-	if (r == 0 || r == -ENOBUFS)
-		*ret_len = len;
-	if (r == 0)
-		*ret_n = n;
-	return mproc__body_end(&c, r);
+	do {
+		r = place_of(i, c.len, &at) ? 0 : no_item(list, "copy", i, c.len);
+		if (r < 0)
+			continue;
+		some = n > c.len - at ? c.len - at : n;
+		r = bytes_of(&c, at, some, &len);
+		if (r == 0 && len > cap)
+			r = mproc__fail(-ENOBUFS, "list copy %s: %zu bytes, room for %zu",
+					c.body->name, len, cap);
+		if (r == 0)
+			r = copy_items(&c, at, some, ret, buf, cap);
+		if (r == 0 || r == -ENOBUFS)
+			*ret_len = len;
+		if (r == 0)
+			*ret_n = some;
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 /*
@@ -314,8 +317,7 @@ static int find(const struct mproc__body_call *c, const struct mproc_any *item, 
 	int r;
 
 	for (; *at < c->len; ++*at) {
-		r = mproc__list_look(c->body, mproc__slot_get(mproc__list_slot(c, *at)), near,
-				     &any);
+		r = mproc__list_look(c->body, mproc__list_item(c, *at), near, &any);
 		if (r < 0)
 			return r;
 		if (mproc_any_equal(&any, item))
@@ -332,37 +334,42 @@ int(mproc_list_index)(mproc_list *list, const struct mproc_any *item, int64_t i,
 	int r;
 
 	assert(item && ret);
-	r = mproc__body_begin(&c, mproc__list_body(list), deadline);
+	r = mproc__body_read(&c, mproc__list_body(list), deadline);
 	if (r < 0)
 		return r;
-	if (!place_of(i, c.len, &at))
-		return mproc__body_end(&c, no_item(list, "index", i, c.len));
-	r = find(&c, item, &at);
-	if (r == 0)
-		*ret = at;
-	return mproc__body_end(&c, r);
+	do {
+		r = place_of(i, c.len, &at) ? find(&c, item, &at)
+					    : no_item(list, "index", i, c.len);
+		if (r == 0)
+			*ret = at;
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 int(mproc_list_count)(mproc_list *list, const struct mproc_any *item, uint64_t *ret,
 		      int64_t deadline)
 {
 	struct mproc__body_call c;
-	uint64_t n = 0, at = 0;
+	uint64_t n, at;
 	int r;
 
 	assert(item && ret);
-	r = mproc__body_begin(&c, mproc__list_body(list), deadline);
+	r = mproc__body_read(&c, mproc__list_body(list), deadline);
 	if (r < 0)
 		return r;
-	while ((r = find(&c, item, &at)) == 0) {
-		n++;
-		at++;
-	}
-	if (r == -ENOENT) {
-		*ret = n;
-		r = 0;
-	}
-	return mproc__body_end(&c, r);
+	do {
+		n = 0;
+		at = 0;
+		while ((r = find(&c, item, &at)) == 0) {
+			n++;
+			at++;
+		}
+		if (r == -ENOENT) {
+			*ret = n;
+			r = 0;
+		}
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 int(mproc_list_remove)(mproc_list *list, const struct mproc_any *item, int64_t deadline)

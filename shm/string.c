@@ -199,36 +199,42 @@ int mproc_string_get(mproc_string *string, void *buf, size_t cap, size_t *ret_le
 	int r;
 
 	assert((buf || !cap) && ret_len);
-	r = mproc__body_begin(&c, body_of(string), deadline);
+	r = mproc__body_read(&c, body_of(string), deadline);
 	if (r < 0)
 		return r;
-	*ret_len = c.len;
-	if (c.len > cap)
-		r = mproc__fail(-ENOBUFS, "string get %s: %" PRIu64 " bytes, room for %zu",
-				c.body->name, c.len, cap);
-	else if (c.len)
-		memcpy(buf, content(&c), c.len);
-	return mproc__body_end(&c, r);
+	do {
+		r = 0;
+		*ret_len = c.len;
+		if (c.len > cap)
+			r = mproc__fail(-ENOBUFS, "string get %s: %" PRIu64 " bytes, room for %zu",
+					c.body->name, c.len, cap);
+		else if (c.len)
+			memcpy(buf, content(&c), c.len);
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 int mproc_string_get_range(mproc_string *string, uint64_t at, void *buf, size_t n, size_t *ret_len,
 			   int64_t deadline)
 {
 	struct mproc__body_call c;
+	size_t len;
 	int r;
 
 	assert((buf || !n) && ret_len);
-	r = mproc__body_begin(&c, body_of(string), deadline);
+	r = mproc__body_read(&c, body_of(string), deadline);
 	if (r < 0)
 		return r;
-	if (at > c.len)
-		return mproc__body_end(&c, behind(&c, "get", at));
-	if (n > c.len - at)
-		n = c.len - at;
-	if (n)
-		memcpy(buf, content(&c) + at, n);
-	*ret_len = n;
-	return mproc__body_end(&c, 0);
+	do {
+		r = at > c.len ? behind(&c, "get", at) : 0;
+		if (r < 0)
+			continue;
+		len = n > c.len - at ? c.len - at : n;
+		if (len)
+			memcpy(buf, content(&c) + at, len);
+		*ret_len = len;
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 /* A change: @n bytes from @at on give way to others. */
@@ -395,11 +401,14 @@ int mproc_string_compare(mproc_string *string, const void *bytes, size_t len, in
 	int r;
 
 	assert((bytes || !len) && ret);
-	r = mproc__body_begin(&c, body_of(string), deadline);
+	r = mproc__body_read(&c, body_of(string), deadline);
 	if (r < 0)
 		return r;
-	*ret = compare(&c, bytes, len);
-	return mproc__body_end(&c, 0);
+	do {
+		*ret = compare(&c, bytes, len);
+		r = 0;
+	} while (mproc__body_again(&c, &r));
+	return r;
 }
 
 int mproc_string_cas(mproc_string *string, const void *expected, size_t n_expected,

@@ -4,8 +4,7 @@
  * mproc/segment.h: a segment that is only looked at
  *
  * Every function that takes something in a segment is called with what lies in one
- * that is mapped for reading. Each call is made in a child of its own: a write that
- * somebody forgot to refuse is a SIGSEGV there, and has its name here.
+ * that is mapped for reading; what has blocks of its own is in test_segment_reader.c.
  */
 
 #include <mproc/mproc.h>
@@ -60,7 +59,8 @@ struct room {
 static mproc_segment *seg, *writable;
 static struct room *room;
 static mproc_value *value, *record;
-static mproc_array *array;
+static mproc_array *array, *text;
+static struct mproc_ref value_ref, array_ref;
 static mproc_queue *queue;
 
 #define PERMITS ((mproc_semaphore *)(void *)room->permits)
@@ -113,6 +113,11 @@ static void make_all(void)
 						    .init = ((const int[]){ 1, 2, 3, 4 }))),
 		0);
 	mproc_array_close(a);
+	assert_int_equal(
+		mproc_array_create(&a, writable, "text",
+				   MPROC_ARRAY_OPTS(.type = MPROC_TYPE(char), .n_items = 16)),
+		0);
+	mproc_array_close(a);
 	assert_int_equal(mproc_queue_create(&q, writable, "queue", NULL), 0);
 	assert_int_equal(mproc_queue_put(q, "m", 1, MPROC_NOWAIT), 0);
 	mproc_queue_close(q);
@@ -133,7 +138,10 @@ static void find_all(void)
 	assert_int_equal(mproc_value_open(&value, seg, "value", MPROC_TYPE(int64_t)), 0);
 	assert_int_equal(mproc_value_open(&record, seg, "record", MPROC_TYPE(struct record)), 0);
 	assert_int_equal(mproc_array_open(&array, seg, "array", MPROC_TYPE(int)), 0);
+	assert_int_equal(mproc_array_open(&text, seg, "text", MPROC_TYPE(char)), 0);
 	assert_int_equal(mproc_queue_open(&queue, seg, "queue"), 0);
+	assert_int_equal(mproc_value_ref(value, &value_ref), 0);
+	assert_int_equal(mproc_array_ref(array, &array_ref), 0);
 }
 
 static int setup(void **state)
@@ -151,6 +159,7 @@ static int teardown(void **state)
 	mproc_value_close(value);
 	mproc_value_close(record);
 	mproc_array_close(array);
+	mproc_array_close(text);
 	mproc_queue_close(queue);
 	mproc_segment_close(seg);
 	mproc_segment_close(writable);
@@ -189,6 +198,7 @@ static int ints[4];
 static int64_t number;
 static char bytes[64];
 static size_t len;
+static struct mproc_ref a_ref;
 static mproc_value *new_value;
 static mproc_array *new_array;
 static mproc_queue *new_queue;
@@ -204,12 +214,8 @@ static struct mproc_segment_info info = MPROC_SEGMENT_INFO;
 #define V_NEW MPROC_VALUE_OPTS(.type = I64)
 #define A_NEW MPROC_ARRAY_OPTS(.type = INT, .n_items = 4)
 
-/*
- * What a call returns; Q: without a text, since it can be made in a signal handler; V: it
- * returns nothing and does nothing.
- */
 #define R -EROFS
-#define CALLS(X, Q, V) \
+#define CALLS(X, Q, V, E) \
 	X(R, mproc_mutex_init, &room->mutex, 0) \
 	V(mproc_mutex_destroy, &room->mutex) \
 	X(R, mproc_mutex_lock, &room->mutex, T) \
@@ -297,6 +303,11 @@ static struct mproc_segment_info info = MPROC_SEGMENT_INFO;
 	X(R, (mproc_value_min), value, I64, &number, NULL) \
 	X(R, (mproc_value_max), value, I64, &number, NULL) \
 	X(R, (mproc_value_wait), value, I64, &number, T) \
+	X(0, mproc_value_ref, value, &a_ref) \
+	X(0, mproc_value_open_ref, &new_value, seg, &value_ref, I64) \
+	E(1, mproc_value_ptr, mproc_value_ptr(value, I64) != NULL) \
+	V(mproc_value_notify, value) \
+	E(0, mproc_value_close, mproc_value_close(value) != NULL) \
 	X(R, mproc_array_create, &new_array, seg, "new", A_NEW) \
 	X(0, mproc_array_open, &new_array, seg, "array", INT) \
 	X(0, mproc_array_open_or_create, &new_array, seg, "array", A_NEW) \
@@ -318,6 +329,16 @@ static struct mproc_segment_info info = MPROC_SEGMENT_INFO;
 	X(R, (mproc_array_or), array, INT, 1, ints, NULL) \
 	X(R, (mproc_array_min), array, INT, 1, ints, NULL) \
 	X(R, (mproc_array_max), array, INT, 1, ints, NULL) \
+	X(0, mproc_array_ref, array, &a_ref) \
+	X(0, mproc_array_open_ref, &new_array, seg, &array_ref, INT) \
+	E(1, mproc_array_ptr, mproc_array_ptr(array, INT, 0) != NULL) \
+	X(1, mproc_array_n_dims, array, NULL) \
+	X(R, (mproc_array_wait), array, INT, 0, ints, T) \
+	X(R, (mproc_array_wait_any), array, INT, 0, 4, ints, T) \
+	X(R, mproc_array_get_text, text, bytes, sizeof(bytes), &len, T) \
+	X(R, mproc_array_set_text, text, "text", 4, T) \
+	V(mproc_array_notify, array) \
+	E(0, mproc_array_close, mproc_array_close(array) != NULL) \
 	X(R, mproc_queue_create, &new_queue, seg, "new", NULL) \
 	X(0, mproc_queue_open, &new_queue, seg, "queue") \
 	X(0, mproc_queue_open_or_create, &new_queue, seg, "queue", NULL) \
@@ -348,100 +369,23 @@ static struct mproc_segment_info info = MPROC_SEGMENT_INFO;
 	X(0, mproc_deadlock_check, seg, told_cycle, NULL) \
 	X(0, mproc_deadlock_order, seg, told_pair, NULL, NULL)
 
-#define ROW(want, fn, ...)       { #fn, (want), (want) == R },
-#define ROW_QUIET(want, fn, ...) { #fn, (want), false },
-#define ROW_NOTHING(fn, ...)     { #fn, 0, false },
-
-static const struct {
-	const char *name;
-	int64_t want;
-	bool says_why;
-} rows[] = { CALLS(ROW, ROW_QUIET, ROW_NOTHING) };
-
-#define RUN(want, fn, ...) \
-	if (row == n++) \
-		return (int64_t)fn(__VA_ARGS__);
-#define RUN_NOTHING(fn, ...) \
-	if (row == n++) { \
-		fn(__VA_ARGS__); \
-		return 0; \
-	}
-
-static int64_t run(size_t row)
-{
-	size_t n = 0;
-
-	CALLS(RUN, RUN, RUN_NOTHING)
-	return INT64_MIN;
-}
-
-static void run_row(void *arg)
-{
-	size_t row = (size_t)(uintptr_t)arg;
-	int64_t got = run(row);
-
-	if (got != rows[row].want)
-		dprintf(STDERR_FILENO, "%s: %lld, not %lld (%s)\n", rows[row].name, (long long)got,
-			(long long)rows[row].want, mproc_error_text());
-	t_check(got == rows[row].want);
-	t_check(!rows[row].says_why || strstr(mproc_error_text(), "reading only"));
-}
-
-static char *copy_of_all(void)
-{
-	char *copy = malloc(mproc__segment_size(writable));
-
-	assert_non_null(copy);
-	memcpy(copy, writable->catalogue, 1 << 20 >> 1);
-	return copy;
-}
+#include "tests/support/read_only.h"
 
 static void no_call_writes_and_all_say_so(void **state)
 {
-	char *was = copy_of_all();
-
 	(void)state;
-	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
-		int r = t_reap(t_spawn(run_row, (void *)(uintptr_t)row));
-
-		if (r)
-			print_message("# %s: %d\n", rows[row].name, r);
-		assert_int_equal(r, 0);
-	}
-	assert_memory_equal(was, writable->catalogue, 1 << 20 >> 1);
-	free(was);
+	run_all(writable->catalogue, 1 << 20 >> 1);
 }
 
-/* Of the rooms whose functions take something that lies in a program's own memory. */
 static void every_function_has_been_called(void **state)
 {
-	static const char *const rooms[] = { "barrier", "condition", "event",  "latch",    "mutex",
-					     "once",    "rmutex",    "rwlock", "semaphore" };
-	FILE *map = fopen(MPROC_MAP, "r");
-	char line[256], name[128], want[64];
-	size_t n = 0;
+	static const char *const rooms[] = { "array",  "barrier", "condition", "event",
+					     "latch",  "mutex",   "once",      "queue",
+					     "rmutex", "rwlock",  "semaphore", "value",
+					     NULL };
 
 	(void)state;
-	assert_non_null(map);
-	while (fgets(line, sizeof(line), map)) {
-		if (sscanf(line, " %127[a-z_0-9];", name) != 1)
-			continue;
-		for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
-			bool found = false;
-
-			snprintf(want, sizeof(want), "mproc_%s_", rooms[i]);
-			if (strncmp(name, want, strlen(want)) != 0)
-				continue;
-			for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]) && !found; k++)
-				found = !strcmp(rows[k].name, name);
-			if (!found)
-				print_message("# %s has no row\n", name);
-			assert_true(found);
-			n++;
-		}
-	}
-	fclose(map);
-	assert_true(n > 50);
+	assert_true(check_rows(rooms) > 100);
 }
 
 static void what_needs_no_identity_works(void **state)

@@ -225,7 +225,8 @@ MPROC_API MPROC_MUST int mproc_arena_stats(mproc_segment *segment, struct mproc_
  * to two. What a kill has left undone is done first, as the next allocation would.
  *
  * Return: 0, or -EBADMSG with a text about the first thing that is broken, -EAGAIN,
- * -ETIMEDOUT, -ENOMEM, -ENOTCONN, -EUSERS, or as mproc_segment_default().
+ * -ETIMEDOUT, -ENOMEM, -ENOTCONN, -EUSERS, -EROFS (it takes a lock), or as
+ * mproc_segment_default().
  */
 MPROC_API MPROC_MUST int mproc_arena_check(mproc_segment *segment, int64_t deadline);
 

@@ -39,8 +39,11 @@
  * nobody. All calls give -EINVAL for a key that is empty or too long, -ESTALE once the
  * dict is destroyed, -EBADMSG if somebody has scribbled over it, -ELOOP if the thread is
  * inside three other calls already (an init function that makes an object, and so on), and
- * -EUSERS, -ENOTCONN or (in a segment that was opened to be read) -EROFS if the thread
- * cannot attach.
+ * -EUSERS, -ENOTCONN or -EROFS if the thread cannot attach.
+ *
+ * In a segment that was attached to for reading only, what reads works all the same: get,
+ * contains, len, stats and iteration. Such a reader can lock nobody out: where writers have
+ * left him no gap in some thousand tries he gets -EBUSY. All else gives -EROFS.
  */
 
 #include <mproc/any.h>

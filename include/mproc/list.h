@@ -40,6 +40,11 @@
  * Time. get, set, append, and pop at both ends take the same time whatever the length;
  * everything else that changes a list of n items copies 16 n bytes, and takes a block for
  * them if the present one has no room: -ENOSPC, also where items are only removed.
+ *
+ * In a segment that was attached to for reading only, what reads works all the same: get,
+ * kind, len, next, index, count, copy_out. Such a reader waits as long as somebody alive is
+ * between lock and unlock, and where others change the list without a pause; he has no place
+ * in the queue. All else gives -EROFS.
  */
 
 #include <stddef.h>

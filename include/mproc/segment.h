@@ -156,7 +156,8 @@ struct mproc_segment_attach_opts {
  * so permission to read suffices, and nobody can tell that the process is there: the name
  * goes when all others have. What needs no identity works: finding objects by name or
  * reference, mproc_value_load(), mproc_array_load() and mproc_array_ptr(), is_set and the
- * like of events, latches and onces, statistics, iteration. All that would write returns
+ * like of events, latches and onces, reading dicts, namespaces, lists and strings, views of
+ * arrays without a lock, references, statistics, iteration. All that would write returns
  * -EROFS; what returns nothing does nothing. To write through an address is a SIGSEGV.
  *
  * MPROC_SEGMENT_ANY_OWNER: the file may be another user's, as a group needs (see .gid).

@@ -25,6 +25,11 @@
  * for, rounded up to a power of two (beyond 2 KiB: to pages of 4 KiB). Content that does
  * not fit into the room goes into a block of its own, up to twice as long as it is, so
  * that it can be changed without another one.
+ *
+ * In a segment that was attached to for reading only, what reads works all the same: get,
+ * get_range, compare, len, version. Such a reader waits as long as somebody alive is between
+ * lock and unlock, and where others change the string without a pause; he has no place in
+ * the queue. All else gives -EROFS.
  */
 
 #include <stddef.h>

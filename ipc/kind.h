@@ -53,6 +53,13 @@ struct mproc__kind {
 	int (*dispose)(struct mproc__range *range, struct mproc__self *me, uint64_t off,
 		       uint64_t len, bool wait);
 	/*
+	 * May a program remove the object named @name, @len bytes at @off? For kinds that
+	 * belong to a process. NULL: yes, if there is dispose().
+	 *
+	 * Return: 0, or negative with a text.
+	 */
+	int (*may_remove)(struct mproc__range *range, uint64_t off, uint64_t len, const char *name);
+	/*
 	 * Write what the text of an error calls @what: "mutex at 64 in block table". Of
 	 * the catalogue alone, which knows the names. Takes no lock.
 	 */

@@ -181,27 +181,37 @@ static int shared_init(void *mem, void *arg)
 	return 0;
 }
 
-int mproc__queue_handle(mproc_queue **ret, mproc_segment *segment,
-			const struct mproc__object *object, const char *name)
+int mproc__queue_handle_init(mproc_queue *q, mproc_segment *segment,
+			     const struct mproc__object *object, const char *name)
 {
-	mproc_queue *q = calloc(1, sizeof(*q));
-
-	if (!q)
-		return mproc__fail(-ENOMEM, "open queue %s: no memory for a handle", name);
+	memset(q, 0, sizeof(*q));
 	q->shared = object->mem;
 	if (object->off % alignof(struct mproc__queue_shared) ||
-	    !mproc__queue_geometry_check(q->shared, object->len, &q->geometry)) {
-		free(q);
+	    !mproc__queue_geometry_check(q->shared, object->len, &q->geometry))
 		return mproc__fail(-EBADMSG, "open queue %s: its geometry is impossible", name);
-	}
 	q->magic = MPROC__QUEUE_MAGIC;
 	q->by_depth = q->geometry.ring_size >= ring_for(q->geometry.depth, q->geometry.inline_max);
 	q->what = mproc__what(MPROC__KIND_QUEUE, object->off);
 	q->segment = segment;
 	q->object = *object;
 	strncpy(q->name, name, sizeof(q->name) - 1);
-	*ret = q;
 	return 0;
+}
+
+int mproc__queue_handle(mproc_queue **ret, mproc_segment *segment,
+			const struct mproc__object *object, const char *name)
+{
+	mproc_queue *q = malloc(sizeof(*q));
+	int r;
+
+	if (!q)
+		return mproc__fail(-ENOMEM, "open queue %s: no memory for a handle", name);
+	r = mproc__queue_handle_init(q, segment, object, name);
+	if (r < 0)
+		free(q);
+	else
+		*ret = q;
+	return r;
 }
 
 static const char *shown(const char *name)

@@ -60,13 +60,17 @@ void mproc__queue_untake(mproc_queue *queue, struct mproc__self *me,
 int mproc__queue_create_for(mproc_queue **ret, mproc_segment *segment, uint64_t process,
 			    const struct mproc_queue_opts *opts);
 
-/* A handle on @object, which takes over one use of @segment if it succeeds. */
+/* A handle on @object in memory of the caller's. Return: 0, or -EBADMSG with a text. */
+int mproc__queue_handle_init(mproc_queue *ret, mproc_segment *segment,
+			     const struct mproc__object *object, const char *name);
+
+/* The same in new memory, which takes over one use of @segment if it succeeds. */
 int mproc__queue_handle(mproc_queue **ret, mproc_segment *segment,
 			const struct mproc__object *object, const char *name);
 
 /*
- * Remove a queue that nobody living uses: first its messages, whose blocks go back to
- * the arena, then itself. Killed anywhere, another can begin again. Never waits.
+ * Remove a queue that nobody living uses, with its messages. Killed anywhere, another can
+ * begin again. Never waits.
  *
  * Return: 0, or a negative errno if it is left.
  */

@@ -19,11 +19,20 @@
  * seizes meanwhile is left to him.
  *
  * Repeated by another reaper all this does nothing more than was left to do.
+ *
+ * Removal. The queue's entry says that it is gone, and its own block is still published.
+ * It is shut down, so that whoever sleeps at it goes, and when nobody living is inside a
+ * call it is emptied as a getter would: the cursor has passed a reference before its block
+ * is free. Whoever removes may be killed at any point of it, and is followed by a reaper;
+ * until then the blocks of what is queued are saved as ever.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "ipc/clock.h"
+#include "ipc/error.h"
+#include "ipc/participant.h"
 #include "ipc/wait.h"
 #include "pipes/queue.h"
 #include "shm/arena.h"
@@ -75,14 +84,19 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 		return 0;
 	for (uint32_t i = 0; i < segment->n_objects; i++) {
 		const struct mproc__entry *entry = &segment->catalogue->entries[i];
-		uint64_t off, len;
+		uint32_t state = mproc__entry_state(
+			atomic_load_explicit(&entry->word, memory_order_acquire));
+		uint64_t off, len, block;
 		const void *mem;
 
-		if (mproc__entry_state(atomic_load_explicit(&entry->word, memory_order_acquire)) !=
-			    MPROC__ENTRY_LIVE ||
+		if ((state != MPROC__ENTRY_LIVE && state != MPROC__ENTRY_DYING) ||
 		    atomic_load_explicit(&entry->kind, memory_order_relaxed) != MPROC__KIND_QUEUE)
 			continue;
 		off = atomic_load_explicit(&entry->off, memory_order_relaxed);
+		block = atomic_load_explicit(&entry->block, memory_order_relaxed);
+		/* One that is being removed has its block until it is empty. */
+		if (state == MPROC__ENTRY_DYING && !mproc__arena_is_published(segment, off, block))
+			continue;
 		len = atomic_load_explicit(&entry->len, memory_order_relaxed);
 		mem = off % 128 ? NULL : mproc__segment_at(segment, off, len);
 		if (mem && mproc__queue_geometry_check(mem, len, &g) && g.msg_max > g.inline_max)
@@ -91,16 +105,59 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 	return 0;
 }
 
+/*
+ * Nobody living is inside a call. Return: false if somebody is (never with @wait); who reaps
+ * may be so himself, in a put that finds no room.
+ */
+static bool be_alone(mproc_queue *q, struct mproc__self *me, bool wait)
+{
+	struct mproc__queue_shared *s = q->shared;
+
+	atomic_store_explicit(&s->down, 1, memory_order_release);
+	mproc__fence_all(me);
+	while (mproc__somebody_inside(me, q->what, !wait)) {
+		mproc__wake_slow(&s->not_empty.sleepers, INT32_MAX);
+		mproc__wake_slow(&s->not_full.sleepers, INT32_MAX);
+		if (!wait)
+			return false;
+		mproc__pause();
+	}
+	return true;
+}
+
+static int dispose(struct mproc__range *range, struct mproc__self *me, uint64_t off, uint64_t len,
+		   bool wait)
+{
+	mproc_segment *segment = mproc__segment_of(range);
+	const struct mproc__object object = { .kind = MPROC__KIND_QUEUE,
+					      .off = off,
+					      .len = len,
+					      .mem = mproc__segment_at(segment, off, len) };
+	struct mproc__queue_view view;
+	char text[MPROC__ERROR_MAX];
+	mproc_queue q;
+	int r;
+
+	mproc__error_keep(text);
+	/* One that is corrupt keeps what it may still refer to. */
+	if (object.mem && mproc__queue_handle_init(&q, segment, &object, "(removed)") == 0) {
+		if (!be_alone(&q, me, wait))
+			return 1;
+		/* -EAGAIN: somebody has come who should know that it is gone. */
+		do {
+			r = mproc__queue_take(&q, me, MPROC_NOWAIT, &view);
+			if (r == 0)
+				mproc__queue_release(&q, me, &view);
+		} while (r == 0 || (r == -EAGAIN && wait));
+		if (r == -EAGAIN)
+			return 1;
+	}
+	mproc__error_put_back(text);
+	return 0;
+}
+
 int mproc__queue_remove(mproc_queue *q, struct mproc__self *me)
 {
-	struct mproc__queue_view view;
-
-	/*
-	 * Message by message as a getter would: the cursor has passed a reference before
-	 * its block is free. One that is corrupt keeps what it may still refer to.
-	 */
-	while (mproc__queue_take(q, me, MPROC_NOWAIT, &view) == 0)
-		mproc__queue_release(q, me, &view);
 	return mproc__object_remove_as(q->segment, me, &q->object);
 }
 
@@ -147,4 +204,5 @@ const struct mproc__kind mproc__kind_queue = {
 	.name = "queue",
 	.repair = repair,
 	.reap = reap,
+	.dispose = dispose,
 };

@@ -20,6 +20,11 @@
 
 #include <mproc/pool.h>
 
+#include <errno.h>
+#include <inttypes.h>
+
+#include "ipc/error.h"
+#include "ipc/kind.h"
 #include "ipc/participant.h"
 #include "pipes/queue.h"
 #include "pool/pool.h"
@@ -76,8 +81,35 @@ static int reap(struct mproc__range *range, struct mproc__self *me, uint32_t pro
 	return left;
 }
 
+static int may_remove(struct mproc__range *range, uint64_t off, uint64_t len, const char *name)
+{
+	const struct mproc__object object = { .off = off,
+					      .len = len,
+					      .mem = mproc__range_at(range, off, len) };
+	const struct mproc__pool_shared *s = object.mem;
+	uint64_t process;
+
+	/* What cannot be a pool has no process and no queues. */
+	if (!s || len < sizeof(*s))
+		return 0;
+	process = atomic_load_explicit(&s->process, memory_order_relaxed);
+	if (!mproc__proc_dead(range, (uint32_t)process & 0x3fff, process >> 14))
+		return mproc__fail(-EBUSY,
+				   "remove %s: it is the pool of process %" PRIu32
+				   ", which lives: mproc_pool_close() ends it",
+				   name, atomic_load_explicit(&s->parent, memory_order_relaxed));
+	if (has_workers(range, &object))
+		return mproc__fail(-EBUSY,
+				   "remove %s: it is the pool of a dead process, whose workers are "
+				   "about to end",
+				   name);
+	/* The queues go when somebody looks after the dead. */
+	return 0;
+}
+
 const struct mproc__kind mproc__kind_pool = {
 	.id = MPROC__KIND_POOL,
 	.name = "pool",
 	.reap = reap,
+	.may_remove = may_remove,
 };

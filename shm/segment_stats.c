@@ -198,13 +198,20 @@ int mproc_segment_next(mproc_segment *segment, struct mproc_segment_iter *it,
 	return 0;
 }
 
-/* Is all the memory of such an object its own block, or can its kind free the rest? */
-static bool is_removable(uint32_t kind)
+/* Is all its memory its own block, or can its kind free the rest? Return: 0 or negative. */
+static int may_remove(mproc_segment *segment, const struct mproc__image *image, const char *name)
 {
-	const struct mproc__kind *room = mproc__kind_find(kind);
+	const struct mproc__kind *room = mproc__kind_find(image->kind);
+	const char *kind = mproc__kind_name(image->kind);
 
-	return kind == MPROC__KIND_BLOCK || kind == MPROC__KIND_VALUE ||
-	       kind == MPROC__KIND_ARRAY || (room && room->dispose);
+	if (room && room->may_remove)
+		return room->may_remove(segment->range, image->off, image->len, name);
+	if (image->kind == MPROC__KIND_BLOCK || image->kind == MPROC__KIND_VALUE ||
+	    image->kind == MPROC__KIND_ARRAY || (room && room->dispose))
+		return 0;
+	return mproc__fail(-EOPNOTSUPP,
+			   "remove %s: it is a %s, which only its own functions can end", name,
+			   kind ? kind : "thing of unknown kind");
 }
 
 int mproc_segment_remove(mproc_segment *segment, const char *name)
@@ -213,7 +220,6 @@ int mproc_segment_remove(mproc_segment *segment, const char *name)
 	struct mproc__object object;
 	struct mproc__image image;
 	struct mproc__name wanted;
-	const char *kind;
 	int r;
 
 	assert(name);
@@ -227,13 +233,9 @@ int mproc_segment_remove(mproc_segment *segment, const char *name)
 	do {
 		if (!mproc__entry_find(segment, &wanted, &object.entry, &image))
 			return mproc__fail(-ENOENT, "remove %s: there is none", name);
-		if (!is_removable(image.kind)) {
-			kind = mproc__kind_name(image.kind);
-			return mproc__fail(-EOPNOTSUPP,
-					   "remove %s: it is a %s, which only its own functions "
-					   "can end",
-					   name, kind ? kind : "thing of unknown kind");
-		}
+		r = may_remove(segment, &image, name);
+		if (r < 0)
+			return r;
 		object.generation = mproc__entry_generation(image.word);
 		r = mproc__object_remove(segment, &object);
 		/* Another was quicker; what has the name now may be another object. */
@@ -241,21 +243,12 @@ int mproc_segment_remove(mproc_segment *segment, const char *name)
 	return r;
 }
 
-/* Kinds whose objects go when they are told to, whoever is alive. */
-static bool is_container(uint32_t kind)
-{
-	return kind == MPROC__KIND_BLOCK || kind == MPROC__KIND_VALUE ||
-	       kind == MPROC__KIND_ARRAY || kind == MPROC__KIND_RINGLOG ||
-	       kind == MPROC__KIND_LIST || kind == MPROC__KIND_STRING || kind == MPROC__KIND_DICT ||
-	       kind == MPROC__KIND_NAMESPACE;
-}
-
 int mproc_segment_remove_ref(mproc_segment *segment, const struct mproc_ref *ref)
 {
 	struct mproc_ref own, first;
 	struct mproc__object object = { .entry = 0 };
 	struct mproc__image image;
-	const char *kind;
+	char what[32];
 	uint64_t rel;
 	int r;
 
@@ -280,11 +273,9 @@ int mproc_segment_remove_ref(mproc_segment *segment, const struct mproc_ref *ref
 			       mproc__entry_word(own.generation, MPROC__ENTRY_LIVE), &image))
 		return mproc__fail(-ESTALE, "remove: object %" PRIu32 " is gone already",
 				   object.entry);
-	kind = mproc__kind_name(image.kind);
-	if (!is_container(image.kind))
-		return mproc__fail(-EOPNOTSUPP,
-				   "remove: object %" PRIu32
-				   " is a %s, which only its own functions can end",
-				   object.entry, kind ? kind : "thing of unknown kind");
+	snprintf(what, sizeof(what), "object %" PRIu32, object.entry);
+	r = may_remove(segment, &image, what);
+	if (r < 0)
+		return r;
 	return mproc__object_remove(segment, &object);
 }

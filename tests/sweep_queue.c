@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <mproc/arena.h>
 #include <mproc/error.h>
 
 #include "ipc/lock.h"
@@ -47,7 +48,7 @@ struct book {
 static struct book *book;
 static mproc_segment *segment;
 static mproc_queue *q;
-static uint64_t used_at_start;
+static uint64_t used_at_start, used_without;
 static bool has_helper;
 
 static struct mproc__self *self(void)
@@ -203,6 +204,11 @@ static int64_t shut_down(void)
 	return mproc_queue_shutdown(q);
 }
 
+static int64_t remove_it(void)
+{
+	return mproc_segment_remove(segment, "q");
+}
+
 static int64_t reap(void)
 {
 	return mproc__reap_all(segment->range);
@@ -217,6 +223,16 @@ static int64_t peer_put(void)
 static int64_t peer_get(void)
 {
 	return get(MPROC_NOWAIT);
+}
+
+/* What was private to the dead is another's then. */
+static int64_t peer_reap_and_make(void)
+{
+	void *mem;
+
+	t_sweep_check(mproc__reap_all(segment->range) >= 0);
+	t_sweep_check(mproc_segment_object(&mem, segment, "other", LONG_LEN, NULL, NULL) == 1);
+	return 0;
 }
 
 /* After -EPIPE nobody may find a message any more, not even the victim's. */
@@ -256,6 +272,7 @@ static void empty(void)
 	t_sweep_check(mproc_segment_create(&segment, NULL,
 					   MPROC_SEGMENT_OPTS(.bytes = 128 << 10, .processes = 8,
 							      .threads = 8, .objects = 4)) == 0);
+	used_without = arena_used();
 	t_sweep_check(mproc_queue_create(&q, segment, "q",
 					 MPROC_QUEUE_OPTS(.depth = DEPTH, .msg_max = LONG_LEN,
 							  .bytes = RING)) == 0);
@@ -533,6 +550,45 @@ static void check_shut_down(const struct t_sweep_seen *seen)
 	check(seen);
 }
 
+/* There as a whole, or gone with all it had. */
+static void check_removed(const struct t_sweep_seen *seen)
+{
+	mproc_queue *again;
+	void *other;
+	int r;
+
+	if (seen->peer) {
+		r = mproc_segment_object(&other, segment, "other", LONG_LEN, NULL, NULL);
+		t_sweep_check(r == 0 && mproc_arena_size(segment, other) >= LONG_LEN);
+		t_sweep_check(mproc_segment_remove(segment, "other") == 0);
+	}
+	r = mproc_queue_open(&again, segment, "q");
+
+	if (r == 0) {
+		mproc_queue_close(again);
+		t_sweep_check(!seen->returned);
+		check(seen);
+		return;
+	}
+	t_sweep_check(r == -ENOENT && (!seen->returned || seen->result == 0));
+	/* Who slept there does not any more, though whoever removed it may be dead. */
+	for (int64_t until = mproc_after_ms(3000);;) {
+		r = mproc__reap_all(segment->range);
+		t_sweep_check(r >= 0 && mproc_now() < until);
+		if (!r && (!has_helper || atomic_load(&book->helper_done)))
+			break;
+		usleep(500);
+	}
+	while (has_helper && mproc__reap_all(segment->range))
+		usleep(500);
+	if (arena_used() != used_without)
+		t_sweep_fail("%lld bytes of the segment are lost",
+			     (long long)(arena_used() - used_without));
+	t_sweep_check(mproc_queue_create(&again, segment, "q",
+					 MPROC_QUEUE_OPTS(.depth = DEPTH, .msg_max = LONG_LEN,
+							  .bytes = RING)) == 0);
+}
+
 #define ROW(operation, state, setup, victim, check, recover) \
 	{ \
 		operation, state, setup, victim, check, arrive, NULL, recover, 0, 0, NULL \
@@ -588,6 +644,14 @@ static const struct t_sweep_case cases[] = {
 	ROW("shutdown", "getter asleep", getter_asleep, shut_down, check_shut_down, recover_get),
 	ROW("shutdown", "putter asleep", putter_asleep, shut_down, check_shut_down, NULL),
 
+	ROW("remove", "mixed", mixed, remove_it, check_removed, remove_it),
+	ROW("remove", "one long", one_long, remove_it, check_removed, NULL),
+	ROW("remove", "long of the dead", long_of_the_dead, remove_it, check_removed, NULL),
+	ROW("remove", "long seized by the dead", long_seized_by_the_dead, remove_it, check_removed,
+	    NULL),
+	ROW("remove", "both owners dead", both_owners_dead, remove_it, check_removed, NULL),
+	ROW("remove", "getter asleep", getter_asleep, remove_it, check_removed, NULL),
+
 	ROW_PEER("put", "one, peer gets", one, put_short, check, peer_get),
 	ROW_PEER("put", "empty, peer puts", empty, put_short, check, peer_put),
 	ROW_PEER("put long", "empty, peer gets", empty, put_long, check, peer_get),
@@ -600,6 +664,8 @@ static const struct t_sweep_case cases[] = {
 	ROW_PEER("take and release", "full, peer puts", full, take_and_release, check, peer_put),
 	ROW_PEER("shutdown", "one, peer gets", one, shut_down, check_shut_down, peer_get),
 	ROW_PEER("shutdown", "one, peer puts", one, shut_down, check_shut_down, peer_put),
+	ROW_PEER("remove", "long of the dead, peer makes", long_of_the_dead, remove_it,
+		 check_removed, peer_reap_and_make),
 	ROW_PEER("put", "one, peer shuts down", one, put_short, check, shut_down),
 	ROW_PEER("get", "one, peer shuts down", one, get_one, check, shut_down),
 	ROW_PEER("put", "one, peer drains", one, put_short, check_drained,

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "ipc/participant.h"
+#include "pipes/queue.h"
 #include "shm/arena.h"
 #include "shm/catalogue.h"
 #include "shm/catalogue_layout.h"
@@ -385,17 +386,125 @@ static void removed_object_is_gone_for_name_and_reference(void **state)
 	mproc_value_close(other);
 }
 
-static void what_only_its_own_functions_can_end_is_refused(void **state)
+static void fill_containers(void)
+{
+	char text[300] = { 0 };
+	mproc_namespace *ns;
+	mproc_string *string;
+	mproc_list *list;
+	mproc_dict *dict;
+
+	memset(text, 'x', sizeof(text) - 1);
+	assert_int_equal(mproc_dict_create(&dict, seg, "dict", NULL), 0);
+	assert_int_equal(mproc_list_create(&list, seg, "list", NULL), 0);
+	assert_int_equal(mproc_string_create(&string, seg, "string", NULL), 0);
+	assert_int_equal(mproc_namespace_create(&ns, seg, "ns"), 0);
+	for (int i = 0; i < 100; i++) {
+		const struct mproc_any any = mproc_any_str(text + i);
+
+		assert_int_equal(mproc_dict_put(dict, &i, sizeof(i), text, sizeof(text)), 0);
+		assert_int_equal((mproc_list_append)(list, &any, MPROC_FOREVER), 0);
+		assert_int_equal(mproc_string_append(string, text, 50, MPROC_FOREVER), 0);
+		assert_true(mproc_namespace_set(ns, i % 2 ? "odd" : "even", &any) >= 0);
+	}
+	mproc_dict_close(dict);
+	mproc_list_close(list);
+	mproc_string_close(string);
+	mproc_namespace_close(ns);
+}
+
+/* One message was put by somebody who is dead, and whom nobody has looked after yet. */
+static void put_and_die(void *arg)
+{
+	char msg[5000] = { 1 };
+
+	t_check(mproc_queue_put(arg, msg, sizeof(msg), MPROC_NOWAIT) == 0);
+	raise(SIGKILL);
+}
+
+static void removed_object_gives_back_all_it_has(void **state)
+{
+	static const char *const names[] = { "v", "dict", "list", "string", "ns", "queue" };
+	char msg[5000] = { 2 };
+	mproc_queue *queue;
+	uint64_t used;
+
+	(void)state;
+	used = stats_of(seg).used;
+	mproc_value_close(value_in(seg, "v"));
+	fill_containers();
+	assert_int_equal(mproc_queue_create(&queue, seg, "queue", NULL), 0);
+	assert_int_equal(mproc_queue_put(queue, "m", 1, MPROC_NOWAIT), 0);
+	assert_int_equal(mproc_queue_put(queue, msg, sizeof(msg), MPROC_NOWAIT), 0);
+	assert_int_equal(t_reap(t_spawn(put_and_die, queue)), SIGKILL);
+	mproc_queue_close(queue);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		assert_int_equal(mproc_segment_remove(seg, names[i]), 0);
+		assert_int_equal(mproc_segment_remove(seg, names[i]), -ENOENT);
+	}
+	assert_true(mproc__reap_all(seg->range) >= 0);
+	assert_int_equal(stats_of(seg).used, used);
+	assert_int_equal(mproc_segment_remove(seg, ""), -EINVAL);
+}
+
+static void get_until_it_is_gone(void *arg)
+{
+	char msg[8];
+
+	t_check(mproc_queue_get(arg, msg, sizeof(msg), NULL, MPROC_FOREVER) == -EPIPE);
+}
+
+static void who_sleeps_at_a_removed_queue_wakes_up(void **state)
 {
 	mproc_queue *queue;
+	pid_t pid;
 
 	(void)state;
 	assert_int_equal(mproc_queue_create(&queue, seg, "queue", NULL), 0);
-	assert_int_equal(mproc_segment_remove(seg, "queue"), -EOPNOTSUPP);
-	assert_non_null(strstr(mproc_error_text(), "it is a queue"));
-	assert_int_equal(mproc_queue_put(queue, "m", 1, MPROC_NOWAIT), 0);
+	pid = t_spawn(get_until_it_is_gone, queue);
+	while (!atomic_load(&queue->shared->n_get_waits))
+		usleep(1000);
+	usleep(20000);
+	assert_int_equal(mproc_segment_remove(seg, "queue"), 0);
+	assert_int_equal(t_reap(pid), 0);
 	mproc_queue_close(queue);
-	assert_int_equal(mproc_segment_remove(seg, ""), -EINVAL);
+}
+
+static void make_pool_and_die(void *arg)
+{
+	mproc_pool *pool;
+
+	t_check(mproc_pool_create(&pool, arg, "pool",
+				  MPROC_POOL_OPTS(.workers = 2, .tasks = 4, .task_max = 256)) == 0);
+	raise(SIGKILL);
+}
+
+static void pool_is_removed_when_its_process_is_dead(void **state)
+{
+	uint64_t used = stats_of(seg).used;
+	mproc_pool *pool;
+	int r;
+
+	(void)state;
+	assert_int_equal(
+		mproc_pool_create(&pool, seg, "pool",
+				  MPROC_POOL_OPTS(.workers = 2, .tasks = 4, .task_max = 256)),
+		0);
+	assert_int_equal(mproc_segment_remove(seg, "pool"), -EBUSY);
+	assert_non_null(strstr(mproc_error_text(), "remove pool: it is the pool of process"));
+	assert_non_null(strstr(mproc_error_text(), "which lives"));
+	mproc_pool_close(pool);
+	assert_int_equal(stats_of(seg).used, used);
+	assert_int_equal(t_reap(t_spawn(make_pool_and_die, seg)), SIGKILL);
+	do {
+		usleep(1000);
+		r = mproc_segment_remove(seg, "pool");
+	} while (r == -EBUSY);
+	/* Or somebody has looked after the dead in between. */
+	assert_true(r == 0 || r == -ENOENT);
+	while (mproc__reap_all(seg->range) > 0)
+		usleep(1000);
+	assert_int_equal(stats_of(seg).used, used);
 }
 
 static void numbers_and_objects_can_be_had_by_who_only_reads(void **state)
@@ -440,7 +549,9 @@ int main(void)
 		TEST(what_is_there_all_the_time_is_met_once_while_others_come_and_go),
 		TEST(scribbled_entries_are_told_without_harm),
 		TEST(removed_object_is_gone_for_name_and_reference),
-		TEST(what_only_its_own_functions_can_end_is_refused),
+		TEST(removed_object_gives_back_all_it_has),
+		TEST(who_sleeps_at_a_removed_queue_wakes_up),
+		TEST(pool_is_removed_when_its_process_is_dead),
 		TEST(numbers_and_objects_can_be_had_by_who_only_reads),
 	};
 

@@ -424,6 +424,11 @@ MPROC_API MPROC_MUST int mproc_segment_next(mproc_segment *segment, struct mproc
  * may not be used at all. A reference to it is found to be stale: opening by one gives
  * -ESTALE, now and for ever. A process killed inside the call has removed it or not.
  *
+ * What else the object has in the segment goes with it: the messages of a queue, the
+ * entries of a dict, long items of a list. Whoever is inside a call on one of these is
+ * waited for, also while he is stopped; who sleeps at a queue wakes up with -EPIPE, and so
+ * does who puts to it as long as its memory is nobody else's.
+ *
  * Lists and strings know of their removal: all calls on a handle give -ESTALE, and their
  * memory is no other object's as long as somebody is inside a call on them or has their lock.
  * So the call waits for those, without a deadline, also for one who stands still; with
@@ -432,8 +437,9 @@ MPROC_API MPROC_MUST int mproc_segment_next(mproc_segment *segment, struct mproc
  * removes from within a call (the comparison of a sort) does so when he ends, too.
  *
  * Return: 0, or -ENOENT if nothing has that name (or only something that is just being
- * made), -EOPNOTSUPP if it is of a kind that only its own functions can end (queues,
- * pools), -EINVAL for a name that can be none, -ENOTCONN, -EUSERS, -EROFS.
+ * made), -EBUSY if it is a pool whose process lives, or one whose workers still end;
+ * -EOPNOTSUPP if it is of a kind that this program does not know, -EINVAL for a name that
+ * can be none, -ENOTCONN, -EUSERS, -EROFS.
  */
 MPROC_API MPROC_MUST int mproc_segment_remove(mproc_segment *segment, const char *name);
 

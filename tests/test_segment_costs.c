@@ -149,6 +149,56 @@ static int make_queue(mproc_segment *segment)
 	return r;
 }
 
+static int make_ringlog(mproc_segment *segment)
+{
+	mproc_ringlog *object;
+	int r = mproc_ringlog_create(&object, segment, "x", NULL);
+
+	if (r == 0)
+		mproc_ringlog_close(object);
+	return r;
+}
+
+static int make_dict(mproc_segment *segment)
+{
+	mproc_dict *object;
+	int r = mproc_dict_create(&object, segment, "x", NULL);
+
+	if (r == 0)
+		mproc_dict_close(object);
+	return r;
+}
+
+static int make_list(mproc_segment *segment)
+{
+	mproc_list *object;
+	int r = mproc_list_create(&object, segment, "x", NULL);
+
+	if (r == 0)
+		mproc_list_close(object);
+	return r;
+}
+
+static int make_string(mproc_segment *segment)
+{
+	mproc_string *object;
+	int r = mproc_string_create(&object, segment, "x", NULL);
+
+	if (r == 0)
+		mproc_string_close(object);
+	return r;
+}
+
+static int make_namespace(mproc_segment *segment)
+{
+	mproc_namespace *object;
+	int r = mproc_namespace_create(&object, segment, "x");
+
+	if (r == 0)
+		mproc_namespace_close(object);
+	return r;
+}
+
 static int make_block(mproc_segment *segment)
 {
 	void *block;
@@ -174,6 +224,47 @@ static uint64_t array(void)
 static uint64_t queue(void)
 {
 	return of(make_queue);
+}
+
+static uint64_t ringlog(void)
+{
+	return of(make_ringlog);
+}
+
+static uint64_t dict(void)
+{
+	return of(make_dict);
+}
+
+static uint64_t list(void)
+{
+	return of(make_list);
+}
+
+static uint64_t string(void)
+{
+	return of(make_string);
+}
+
+static uint64_t namespace(void)
+{
+	return of(make_namespace);
+}
+
+/* With its two queues; its entries in the catalogue are three. */
+static uint64_t pool(void)
+{
+	struct mproc_segment_stats was = MPROC_SEGMENT_STATS, is = MPROC_SEGMENT_STATS;
+	mproc_segment *segment;
+	mproc_pool *p;
+
+	assert_int_equal(mproc_segment_create(&segment, NULL, NULL), 0);
+	assert_int_equal(mproc_segment_stats(segment, &was), 0);
+	assert_int_equal(mproc_pool_create(&p, segment, "x", MPROC_POOL_OPTS(.workers = 1)), 0);
+	assert_int_equal(mproc_segment_stats(segment, &is), 0);
+	mproc_pool_close(p);
+	mproc_segment_close(segment);
+	return is.used - was.used;
 }
 
 static uint64_t block(void)
@@ -223,6 +314,12 @@ static const struct {
 	{ "value of a struct of 200 bytes", value_of_200 },
 	{ "array of 1,000 int", array },
 	{ "queue of default options", queue },
+	{ "ring log of default options", ringlog },
+	{ "dict of default options", dict },
+	{ "list of default options", list },
+	{ "string of default options", string },
+	{ "namespace", namespace },
+	{ "pool of 1 worker, its two queues with it", pool },
 	{ "object of 1 byte", block },
 	{ "in place: mutex", mutex },
 	{ "rmutex", rmutex },

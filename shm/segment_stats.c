@@ -207,7 +207,8 @@ static int may_remove(mproc_segment *segment, const struct mproc__image *image, 
 	if (room && room->may_remove)
 		return room->may_remove(segment->range, image->off, image->len, name);
 	if (image->kind == MPROC__KIND_BLOCK || image->kind == MPROC__KIND_VALUE ||
-	    image->kind == MPROC__KIND_ARRAY || (room && room->dispose))
+	    image->kind == MPROC__KIND_ARRAY || image->kind == MPROC__KIND_RINGLOG ||
+	    (room && room->dispose))
 		return 0;
 	return mproc__fail(-EOPNOTSUPP,
 			   "remove %s: it is a %s, which only its own functions can end", name,

@@ -389,6 +389,7 @@ static void removed_object_is_gone_for_name_and_reference(void **state)
 static void fill_containers(void)
 {
 	char text[300] = { 0 };
+	mproc_ringlog *log;
 	mproc_namespace *ns;
 	mproc_string *string;
 	mproc_list *list;
@@ -399,6 +400,7 @@ static void fill_containers(void)
 	assert_int_equal(mproc_list_create(&list, seg, "list", NULL), 0);
 	assert_int_equal(mproc_string_create(&string, seg, "string", NULL), 0);
 	assert_int_equal(mproc_namespace_create(&ns, seg, "ns"), 0);
+	assert_int_equal(mproc_ringlog_create(&log, seg, "log", NULL), 0);
 	for (int i = 0; i < 100; i++) {
 		const struct mproc_any any = mproc_any_str(text + i);
 
@@ -407,6 +409,7 @@ static void fill_containers(void)
 		assert_int_equal(mproc_string_append(string, text, 50, MPROC_FOREVER), 0);
 		assert_true(mproc_namespace_set(ns, i % 2 ? "odd" : "even", &any) >= 0);
 	}
+	mproc_ringlog_close(log);
 	mproc_dict_close(dict);
 	mproc_list_close(list);
 	mproc_string_close(string);
@@ -424,7 +427,7 @@ static void put_and_die(void *arg)
 
 static void removed_object_gives_back_all_it_has(void **state)
 {
-	static const char *const names[] = { "v", "dict", "list", "string", "ns", "queue" };
+	static const char *const names[] = { "v", "dict", "list", "string", "ns", "log", "queue" };
 	char msg[5000] = { 2 };
 	mproc_queue *queue;
 	uint64_t used;

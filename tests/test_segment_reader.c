@@ -40,7 +40,7 @@ static mproc_ringlog *ringlog, *new_log;
 static struct mproc_ringlog_iter log_it;
 static struct mproc_ringlog_record log_record;
 static struct mproc_ringlog_stats log_stats;
-static struct mproc_ref dict_ref, ns_ref, list_ref, string_ref, block_ref;
+static struct mproc_ref dict_ref, ns_ref, list_ref, string_ref, log_ref, block_ref;
 static mproc_off block_off;
 static void *block, *private_block;
 static char long_text[LONG + 1];
@@ -159,6 +159,7 @@ static int setup(void **state)
 	ns_ref = mproc_namespace_ref(ns);
 	assert_int_equal(mproc_list_ref(list, &list_ref), 0);
 	assert_int_equal(mproc_string_ref(string, &string_ref), 0);
+	assert_int_equal(mproc_ringlog_ref(ringlog, &log_ref), 0);
 	assert_int_equal(mproc_view_init(&view, array, int), 0);
 	view_it = (struct mproc_view_iter)MPROC_VIEW_ITER(&view);
 	return 0;
@@ -253,7 +254,7 @@ static int teardown(void **state)
 	X(R, mproc_list_open_or_create, &new_list, seg, "new", NULL) \
 	X(0, mproc_list_open_ref, &new_list, seg, &list_ref) \
 	X(0, mproc_list_ref, list, &list_ref) \
-	X(4, mproc_list_version, list) \
+	X(1, mproc_list_version, list) \
 	X(R, mproc_list_wait, list, &number, T) \
 	E(0, mproc_list_close, mproc_list_close(list) != NULL) \
 	X(R, mproc_list_lock, list, T) \
@@ -307,6 +308,8 @@ static int teardown(void **state)
 	X(R, mproc_ringlog_create, &new_log, seg, "new", NULL) \
 	X(0, mproc_ringlog_open, &new_log, seg, "log") \
 	X(0, mproc_ringlog_open_or_create, &new_log, seg, "log", NULL) \
+	X(0, mproc_ringlog_open_ref, &new_log, seg, &log_ref) \
+	X(0, mproc_ringlog_ref, ringlog, &log_ref) \
 	X(R, mproc_ringlog_open_or_create, &new_log, seg, "new", NULL) \
 	E(0, mproc_ringlog_close, mproc_ringlog_close(ringlog) != NULL) \
 	X(R, mproc_ringlog_append, ringlog, "x", 1, T) \

@@ -243,6 +243,27 @@ static void copy_key(const struct mproc__dict_spot *spot, unsigned char *to, siz
 }
 
 /*
+ * Does @to come behind the place of @order and @key, as entries are ordered? If not, nodes
+ * were scribbled into a circle, and a caller would never come to the end.
+ */
+static bool is_forward(uint64_t order, const struct mproc__dict_key *key,
+		       const struct mproc_dict_iter *to)
+{
+	if (to->order != order || !key)
+		return to->order >= order;
+	if (to->key_len != key->len)
+		return to->key_len > key->len;
+	for (size_t i = 0; i < key->len; i += 8) {
+		uint64_t is = mproc__dict_word(to->key, key->len, i);
+		uint64_t was = mproc__dict_word(key->bytes, key->len, i);
+
+		if (is != was)
+			return is > was;
+	}
+	return false;
+}
+
+/*
  * The next entry of the iterator's stripe: its key, and its value if @out is not NULL.
  *
  * Return: 1, 0, -ENOBUFS, -EBADMSG, -ENOMEM.
@@ -272,12 +293,14 @@ static int next_in_stripe(const struct mproc__dict_call *call, const struct mpro
 		spot.meta = mproc__dict_load(&spot.node->meta);
 		to->key_len = (uint32_t)mproc__dict_key_len(spot.meta);
 		to->order = mproc__dict_load(&spot.node->order);
-		/* Forward, or a caller would never come to the end. */
-		if (!mproc__dict_meta_check(spot.meta) || to->order < order ||
-		    !mproc__dict_block_at(d, spot.off, mproc__dict_node_bytes(to->key_len, 0)))
+		if (!mproc__dict_meta_check(spot.meta) ||
+		    !mproc__dict_block_at(d, spot.off, mproc__dict_node_bytes(to->key_len, 0))) {
 			r = -EBADMSG;
-		else
-			copy_key(&spot, to->key, to->key_len);
+			continue;
+		}
+		copy_key(&spot, to->key, to->key_len);
+		if (!is_forward(order, behind ? &key : NULL, to))
+			r = -EBADMSG;
 	} while (!end(&reading, &r));
 	return r;
 }

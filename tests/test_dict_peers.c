@@ -405,6 +405,7 @@ static void assert_corrupt(void)
 
 static void scribbles_are_told_and_lead_nowhere(void **state)
 {
+	struct mproc_dict_iter it = MPROC_DICT_ITER;
 	struct mproc__dict_key k = key_of("k");
 	struct mproc__dict_spot spot;
 	uint64_t was;
@@ -426,7 +427,12 @@ static void scribbles_are_told_and_lead_nowhere(void **state)
 	atomic_store(&spot.node->meta, was | UINT32_MAX);
 	assert_corrupt();
 	atomic_store(&spot.node->meta, was);
-	/* A circle of what comes before. */
+	/* A circle, of one entry that comes again and again. */
+	atomic_store(&spot.node->next, spot.off);
+	assert_int_equal(mproc_dict_next(dict, &it, NULL, NULL, 0, NULL), 1);
+	assert_int_equal(mproc_dict_next(dict, &it, NULL, NULL, 0, NULL), -EBADMSG);
+	atomic_store(&spot.node->next, 0);
+	/* Another, of what comes before. */
 	atomic_store(&spot.node->order, 0);
 	atomic_store(&spot.node->next, spot.off);
 	assert_int_equal(mproc_dict_get(dict, "k", 1, NULL, 0, NULL), -EBADMSG);

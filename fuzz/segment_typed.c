@@ -245,9 +245,10 @@ static int call_dict(mproc_segment *segment, uint8_t op)
 	if (r < 0)
 		return r;
 	if (op % 16 == 15) {
-		ref = mproc_dict_ref(dict);
+		r = mproc_dict_ref(dict, &ref);
 		mproc_dict_close(dict);
-		r = mproc_dict_open_ref(&dict, segment, &ref);
+		if (r == 0)
+			r = mproc_dict_open_ref(&dict, segment, &ref);
 		if (r < 0)
 			return r;
 	}

@@ -344,10 +344,13 @@ int mproc_dict_open_ref(mproc_dict **ret, mproc_segment *segment, const struct m
 	return handle(ret, segment, MPROC__DICT_OPEN_REF, NULL, NULL, ref);
 }
 
-struct mproc_ref mproc_dict_ref(mproc_dict *dict)
+int mproc_dict_ref(mproc_dict *dict, struct mproc_ref *ret)
 {
-	assert(dict && dict->magic == MAGIC);
-	return mproc__object_ref(dict->segment, &dict->object);
+	assert(dict && dict->magic == MAGIC && ret);
+	if (mproc__object_check(dict->segment, &dict->object) < 0)
+		return mproc__fail(-ESTALE, "%s %s: it is gone", dict->noun, dict->name);
+	*ret = mproc__object_ref(dict->segment, &dict->object);
+	return 0;
 }
 
 mproc_dict *mproc_dict_close(mproc_dict *dict)

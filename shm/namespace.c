@@ -63,9 +63,9 @@ int mproc_namespace_open_ref(mproc_namespace **ret, mproc_segment *segment,
 	return handle(ret, segment, MPROC__DICT_OPEN_REF, NULL, ref);
 }
 
-struct mproc_ref mproc_namespace_ref(mproc_namespace *ns)
+int mproc_namespace_ref(mproc_namespace *ns, struct mproc_ref *ret)
 {
-	return mproc_dict_ref(&ns->dict);
+	return mproc_dict_ref(&ns->dict, ret);
 }
 
 mproc_namespace *mproc_namespace_close(mproc_namespace *ns)

@@ -152,9 +152,17 @@ static void too_short_a_buffer_tells_the_length_and_takes_nothing(void **state)
 	assert_value("k", "0123456789");
 }
 
+static struct mproc_ref ref_of(mproc_dict *d)
+{
+	struct mproc_ref ref = MPROC_REF_NONE;
+
+	assert_int_equal(mproc_dict_ref(d, &ref), 0);
+	return ref;
+}
+
 static void values_keep_their_kind(void **state)
 {
-	const struct mproc_ref ref = mproc_dict_ref(dict);
+	const struct mproc_ref ref = ref_of(dict);
 	const struct mproc_any all[] = {
 		mproc_any_none(),        mproc_any_bool(true), mproc_any_int(-7),
 		mproc_any_uint(7),       mproc_any_float(0.5), mproc_any_str("text"),
@@ -458,7 +466,7 @@ static void options_and_names_are_checked(void **state)
 static void a_destroyed_dict_is_gone_for_every_handle(void **state)
 {
 	struct mproc_dict_iter it = MPROC_DICT_ITER;
-	const struct mproc_ref ref = mproc_dict_ref(dict);
+	struct mproc_ref ref = ref_of(dict);
 	uint64_t blocks = n_blocks();
 	mproc_dict *other;
 
@@ -477,6 +485,7 @@ static void a_destroyed_dict_is_gone_for_every_handle(void **state)
 	assert_int_equal(mproc_dict_clear(dict), -ESTALE);
 	assert_int_equal(mproc_dict_wait(dict, "b", 1, NULL, mproc_after_ms(1)), -ESTALE);
 	assert_int_equal(mproc_dict_open_ref(&other, segment, &ref), -ESTALE);
+	assert_int_equal(mproc_dict_ref(dict, &ref), -ESTALE);
 }
 
 /* Against a model that is too simple to be wrong. */

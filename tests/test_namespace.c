@@ -120,12 +120,13 @@ static void all_names_can_be_listed(void **state)
 
 static void it_is_a_kind_of_its_own(void **state)
 {
-	const struct mproc_ref ref = mproc_namespace_ref(ns);
 	struct mproc__arena_stats before, after;
 	mproc_namespace *other;
+	struct mproc_ref ref;
 	mproc_dict *dict;
 
 	(void)state;
+	assert_int_equal(mproc_namespace_ref(ns, &ref), 0);
 	assert_int_equal(mproc_dict_open(&dict, segment, "ns"), -EEXIST);
 	assert_int_equal(mproc_dict_open_ref(&dict, segment, &ref), -EEXIST);
 	assert_int_equal(mproc_namespace_open(&other, segment, "none"), -ENOENT);

@@ -155,8 +155,8 @@ static int setup(void **state)
 	assert_int_equal(mproc_string_open(&string, seg, "string"), 0);
 	assert_int_equal(mproc_ringlog_open(&ringlog, seg, "log"), 0);
 	assert_int_equal(mproc_array_open(&array, seg, "array", MPROC_TYPE(int)), 0);
-	dict_ref = mproc_dict_ref(dict);
-	ns_ref = mproc_namespace_ref(ns);
+	assert_int_equal(mproc_dict_ref(dict, &dict_ref), 0);
+	assert_int_equal(mproc_namespace_ref(ns, &ns_ref), 0);
 	assert_int_equal(mproc_list_ref(list, &list_ref), 0);
 	assert_int_equal(mproc_string_ref(string, &string_ref), 0);
 	assert_int_equal(mproc_ringlog_ref(ringlog, &log_ref), 0);
@@ -205,7 +205,7 @@ static int teardown(void **state)
 	X(0, mproc_dict_open_or_create, &new_dict, seg, "dict", NULL) \
 	X(R, mproc_dict_open_or_create, &new_dict, seg, "new", NULL) \
 	X(0, mproc_dict_open_ref, &new_dict, seg, &dict_ref) \
-	E(1, mproc_dict_ref, mproc_dict_ref(dict).segment != 0) \
+	X(0, mproc_dict_ref, dict, &dict_ref) \
 	E(0, mproc_dict_close, mproc_dict_close(dict) != NULL) \
 	X(R, mproc_dict_destroy, dict) \
 	X(R, mproc_dict_put, dict, "int", 3, "x", 1) \
@@ -238,7 +238,7 @@ static int teardown(void **state)
 	X(0, mproc_namespace_open_or_create, &new_ns, seg, "ns") \
 	X(R, mproc_namespace_open_or_create, &new_ns, seg, "new") \
 	X(0, mproc_namespace_open_ref, &new_ns, seg, &ns_ref) \
-	E(1, mproc_namespace_ref, mproc_namespace_ref(ns).segment != 0) \
+	X(0, mproc_namespace_ref, ns, &ns_ref) \
 	E(0, mproc_namespace_close, mproc_namespace_close(ns) != NULL) \
 	X(R, mproc_namespace_destroy, ns) \
 	X(R, mproc_namespace_set, ns, "x", A_INT) \

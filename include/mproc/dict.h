@@ -33,13 +33,16 @@
  *			touched its return parameters, but for @ret_len as documented.
  *			-ENOENT for a key that is not there leaves no text
  *
- * No call waits for long, so none has a deadline, but for mproc_dict_wait(): who changes
- * a key waits for who is just changing another of the same stripe, also if that process
- * is stopped (SIGSTOP); readers, and other stripes, go on. One that is killed keeps
- * nobody. All calls give -EINVAL for a key that is empty or too long, -ESTALE once the
- * dict is destroyed, -EBADMSG if somebody has scribbled over it, -ELOOP if the thread is
- * inside three other calls already (an init function that makes an object, and so on), and
- * -EUSERS, -ENOTCONN or -EROFS if the thread cannot attach.
+ * No call has a deadline but mproc_dict_wait(), since none waits for what a program
+ * decides. Who changes a key waits for who is just changing another of the same stripe,
+ * also if that process is stopped (SIGSTOP): readers, and other stripes, go on, unless it
+ * stands still where the segment itself hands out memory, which some inserts and long
+ * values take; then all wait who need the same. A mproc_dict_clear() of many entries
+ * keeps readers of a stripe until that is empty. One that is killed keeps nobody. All calls give
+ *-EINVAL for a key that is empty or too long, -ESTALE once the dict is destroyed, -EBADMSG if
+ *somebody has scribbled over it, -ELOOP if the thread is inside three other calls already (an init
+ *function that makes an object, and so on), and -EUSERS, -ENOTCONN or -EROFS if the thread cannot
+ *attach.
  *
  * In a segment that was attached to for reading only, what reads works all the same: get,
  * contains, len, stats and iteration. Such a reader can lock nobody out: where writers have
@@ -134,10 +137,11 @@ MPROC_API MPROC_MUST int mproc_dict_open_ref(mproc_dict **ret, mproc_segment *se
 /**
  * mproc_dict_ref() - what names the dict in every process
  * @dict:	dict
+ * @ret:	the reference, which does not keep it alive
  *
- * The reference does not keep it alive.
+ * Return: 0, or -ESTALE if the dict is destroyed.
  */
-MPROC_API struct mproc_ref mproc_dict_ref(mproc_dict *dict);
+MPROC_API MPROC_MUST int mproc_dict_ref(mproc_dict *dict, struct mproc_ref *ret);
 
 /**
  * mproc_dict_close() - give up this process's handle

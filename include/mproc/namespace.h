@@ -65,8 +65,8 @@ MPROC_API MPROC_MUST int mproc_namespace_open_or_create(mproc_namespace **ret,
 MPROC_API MPROC_MUST int mproc_namespace_open_ref(mproc_namespace **ret, mproc_segment *segment,
 						  const struct mproc_ref *ref);
 
-/* mproc_namespace_ref() - what names the namespace in every process. */
-MPROC_API struct mproc_ref mproc_namespace_ref(mproc_namespace *ns);
+/* mproc_namespace_ref() - what names the namespace in every process; 0 or -ESTALE */
+MPROC_API MPROC_MUST int mproc_namespace_ref(mproc_namespace *ns, struct mproc_ref *ret);
 
 /**
  * mproc_namespace_close() - give up this process's handle

@@ -170,15 +170,14 @@ static void any_words_may_be_wrong(void **state)
 }
 
 static struct variant *scribbled;
+static int scribbled_fd;
 
 static void scribble(void *arg)
 {
 	uint64_t seed = *(uint64_t *)arg;
 	struct target t = { .variant = scribbled };
-	int fd = open(path, O_RDWR | O_CLOEXEC);
 
-	t_check(fd >= 0);
-	t.bytes = mmap(NULL, t.variant->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	t.bytes = mmap(NULL, t.variant->size, PROT_READ | PROT_WRITE, MAP_SHARED, scribbled_fd, 0);
 	t_check(t.bytes != MAP_FAILED);
 	for (;;) {
 		uint64_t words[2] = { t_random(&seed), t_random(&seed) };
@@ -188,6 +187,19 @@ static void scribble(void *arg)
 		if (t_random(&seed) % 4 == 0)
 			usleep((useconds_t)(t_random(&seed) % 300));
 	}
+}
+
+/* A new file, and who scribbles over it: the name may be gone before he comes to run. */
+static pid_t scribbler_new(uint64_t *seed)
+{
+	pid_t pid;
+
+	write_file(scribbled->bytes, scribbled->size);
+	scribbled_fd = open(path, O_RDWR | O_CLOEXEC);
+	t_check(scribbled_fd >= 0);
+	pid = t_spawn(scribble, seed);
+	close(scribbled_fd);
+	return pid;
 }
 
 /* Calls of all kinds on what another process scribbles over all the time. */
@@ -201,8 +213,7 @@ static void call_while_scribbled(void *arg)
 	begin();
 	scribbled = &variants[own & 4];
 	objects = objects_of(own & 4);
-	write_file(scribbled->bytes, scribbled->size);
-	pid = t_spawn(scribble, &own);
+	pid = scribbler_new(&own);
 	while (mproc_now() < end) {
 		mproc_segment *opened;
 		int r;
@@ -223,11 +234,10 @@ static void call_while_scribbled(void *arg)
 		unlink(path);
 		if (r < 0)
 			break;
-		write_file(scribbled->bytes, scribbled->size);
 		kill(pid, SIGKILL);
 		t_check(t_reap(pid) == SIGKILL);
 		own = t_random(seed);
-		pid = t_spawn(scribble, &own);
+		pid = scribbler_new(&own);
 	}
 	kill(pid, SIGKILL);
 	t_reap(pid);

@@ -6,7 +6,8 @@
  * Memory of a segment, in blocks: malloc() whose blocks other processes can see
  *
  * Every block has an owner. It is born private to the calling process and goes back
- * by itself when that process dies; once published it belongs to nobody and stays
+ * by itself when that process dies, or gives up its last handle of the segment; once
+ * published it belongs to nobody and stays
  * until somebody frees it, or adopts it and so makes it his own again. Who builds
  * something in a block, publishes it and then tells others where it is, leaves
  * nothing behind wherever he is killed but what he had published.

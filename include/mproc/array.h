@@ -42,7 +42,7 @@ struct mproc_array_opts {
 	size_t size;                   /* of this struct, set by MPROC_ARRAY_OPTS() */
 	const struct mproc_type *type; /* of an item; no default */
 	uint64_t n_items;              /* of a new one; no default */
-	const void *init;              /* all items at first; default all zero */
+	const void *init;              /* as many items as it has, copied; default all zero */
 	uint32_t flags;                /* 0 or MPROC_ARRAY_RAW */
 	uint32_t n_dims;               /* 0 to 8; 0 is 1, with n_items */
 	const uint64_t *shape;         /* items along each of n_dims; n_items may be 0 then */

@@ -38,11 +38,12 @@
  * also if that process is stopped (SIGSTOP): readers, and other stripes, go on, unless it
  * stands still where the segment itself hands out memory, which some inserts and long
  * values take; then all wait who need the same. A mproc_dict_clear() of many entries
- * keeps readers of a stripe until that is empty. One that is killed keeps nobody. All calls give
- *-EINVAL for a key that is empty or too long, -ESTALE once the dict is destroyed, -EBADMSG if
- *somebody has scribbled over it, -ELOOP if the thread is inside three other calls already (an init
- *function that makes an object, and so on), and -EUSERS, -ENOTCONN or -EROFS if the thread cannot
- *attach.
+ * keeps readers of a stripe until that is empty. One that is killed keeps nobody.
+ *
+ * All calls give -EINVAL for a key that is empty or too long, -ESTALE once the dict is
+ * destroyed, -EBADMSG if somebody has scribbled over it, -ELOOP if the thread is inside
+ * three other calls already (an init function that makes an object, and so on), and
+ * -EUSERS, -ENOTCONN or -EROFS if the thread cannot attach.
  *
  * In a segment that was attached to for reading only, what reads works all the same: get,
  * contains, len, stats and iteration. Such a reader can lock nobody out: where writers have

@@ -26,8 +26,9 @@ MPROC_BEGIN_DECLS
 /**
  * mproc_error_text() - what the last failing call of this thread says
  *
- * Calls that give -EAGAIN or -ETIMEDOUT leave no text: they may happen a
- * million times a second.
+ * Calls that give -EAGAIN or -ETIMEDOUT leave no text, nor does the -ENOENT of a key or an
+ * item that is not there: they may happen a million times a second, and what this tells
+ * then is of an earlier call.
  *
  * Return: a line without a newline, at most 255 bytes, "" if no call of this
  * thread has failed; valid until the thread's next failing call.

@@ -193,7 +193,8 @@ MPROC_API uint64_t mproc_list_len(const mproc_list *list);
 MPROC_API MPROC_MUST int mproc_list_get(mproc_list *list, int64_t i, struct mproc_any *ret,
 					void *buf, size_t cap, size_t *ret_len, int64_t deadline);
 
-/* mproc_list_kind() - of enum mproc_any_kind, and bytes of item @i; see mproc_list_get() */
+/* mproc_list_kind() - of enum mproc_any_kind, and bytes of item @i; both pointers are needed; see
+ * mproc_list_get() */
 MPROC_API MPROC_MUST int mproc_list_kind(mproc_list *list, int64_t i, uint32_t *ret_kind,
 					 size_t *ret_len, int64_t deadline);
 

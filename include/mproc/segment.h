@@ -103,11 +103,11 @@ struct mproc_segment_opts {
  * Return: 0, or -EEXIST if @name is in use, -EINVAL if the name or an option is
  * out of range, -E2BIG if @opts uses a field this library does not know, -ENOSPC
  * if the filesystem has no room, -EOPNOTSUPP if it cannot allocate in advance, -ENOMEM if the
- *memory cgroup or the address space has none, -EPERM if the name belongs to another user's file, or
- *the group may not be given, -ENOTSUP if file locks are no proof of life on this filesystem,
- *-EMFILE if this process has 64 segments already, -EBUSY if a process that stands still is in the
- *middle of opening or removing a leftover of that name, or what open(2), fallocate(2) and mmap(2)
- *report.
+ * memory cgroup or the address space has none, -EPERM if the name belongs to another
+ * user's file, or the group may not be given, -ENOTSUP if file locks are no proof of life
+ * on this filesystem, -EMFILE if this process has 64 segments already, -EBUSY if a process
+ * that stands still is in the middle of opening or removing a leftover of that name, or
+ * what open(2), fallocate(2) and mmap(2) report.
  */
 MPROC_API MPROC_MUST int mproc_segment_create(mproc_segment **ret, const char *name,
 					      const struct mproc_segment_opts *opts);
@@ -131,8 +131,8 @@ struct mproc_segment_attach_opts {
 	size_t size;      /* of this struct, set by MPROC_SEGMENT_ATTACH_OPTS() */
 	const char *name; /* of the segment */
 	const char *dir;  /* where the name is; default MPROC_DIR, or /dev/shm */
-	int fd;           /* a descriptor of the segment, which stays the caller's; or negative */
-	uint32_t flags;   /* MPROC_SEGMENT_READ_ONLY, MPROC_SEGMENT_ANY_OWNER */
+	int fd; /* if .name is NULL: a descriptor, which stays the caller's; 0 is standard input */
+	uint32_t flags; /* MPROC_SEGMENT_READ_ONLY, MPROC_SEGMENT_ANY_OWNER */
 };
 
 /* MPROC_SEGMENT_ATTACH_OPTS(.fd = fd); C only, evaluates to a pointer. */
@@ -175,7 +175,9 @@ MPROC_API MPROC_MUST int mproc_segment_attach(mproc_segment **ret,
  * mproc_segment_fd() - a descriptor of the segment, to send or to inherit
  * @segment:	handle, or NULL for the default segment
  *
- * A new one, close-on-exec, the caller's to close. Of a read-only handle it is O_RDONLY.
+ * A new one, close-on-exec, the caller's to close. Of a read-only handle it is O_RDONLY;
+ * but what a receiver may do is said by the mode of the segment, also of an anonymous one:
+ * with 0600 the same user can attach for writing, another one not at all (-EACCES).
  *
  * Return: the descriptor, or -ENOTCONN if the segment cannot be opened again, or as
  * mproc_segment_default().
@@ -199,6 +201,9 @@ MPROC_API MPROC_MUST int mproc_segment_open_or_create(mproc_segment **ret, const
 /**
  * mproc_segment_close() - give up this process's handle
  * @segment:	handle, or NULL
+ *
+ * With the last handle of the process go its private blocks (<mproc/arena.h>): publish what
+ * is to stay.
  *
  * The mapping goes with the last handle of the process; no other thread may be
  * inside a call on the segment then. The last process out removes the name,
@@ -255,6 +260,9 @@ MPROC_API MPROC_MUST int mproc_segment_sync(mproc_segment *segment);
 /**
  * mproc_segment_default() - the default segment
  * @ret:	its handle, which needs no close
+ *
+ * To be called, or NULL to be used, before fork(2): children that are the first to use it
+ * have one each, and names in it are not shared.
  *
  * Return: 0, or as mproc_segment_create().
  */
@@ -449,11 +457,10 @@ MPROC_API MPROC_MUST int mproc_segment_remove(mproc_segment *segment, const char
  * @ref:	of an object: from its own function, or mproc_segment_next(); may lie in shared
  *		memory
  *
- * Otherwise as mproc_segment_remove(), but that it is this object or none, and no queue or
- * pool.
+ * Otherwise as mproc_segment_remove(), but that it is this object or none.
  *
  * Return: 0, or -ESTALE if it is gone already, -EINVAL if @ref is another segment's or no
- * object's, -EOPNOTSUPP, -ENOTCONN, -EUSERS, -EROFS.
+ * object's, -EBUSY, -EOPNOTSUPP, -ENOTCONN, -EUSERS, -EROFS.
  */
 MPROC_API MPROC_MUST int mproc_segment_remove_ref(mproc_segment *segment,
 						  const struct mproc_ref *ref);

@@ -163,7 +163,7 @@ MPROC_API uint64_t mproc_string_len(const mproc_string *string);
  * @string:	string
  * @buf:	where to; may be NULL if @cap is 0
  * @cap:	bytes there
- * @ret_len:	bytes copied; on -ENOBUFS those there are
+ * @ret_len:	bytes copied; on -ENOBUFS those there are; not NULL
  * @deadline:	how long to wait for who is changing it
  *
  * No NUL is added.

@@ -210,7 +210,8 @@ static void others_go_on_without_the_dead(void **state)
 	print_message("# %" PRIu64 " phases, %" PRIu64 " kills, %" PRIu64
 		      " of them in the action\n",
 		      shared->phases, kills, broken);
-	assert_true(kills > 10 && broken < kills / 2);
+	/* Under a sanitizer actions take longer, so that more are killed in one. */
+	assert_true(t_sanitized() ? kills > 2 && broken < kills : kills > 10 && broken < kills / 2);
 }
 
 static uint64_t rounds;
